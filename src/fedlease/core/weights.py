@@ -1,0 +1,77 @@
+"""Named tensors, and the arithmetic federated methods do with them.
+
+A name is ``{module}.{part}``: the dotted path of the adapted module in the base model, then the part of
+the adapter: ``A`` [r, d], ``B`` [l, r] or ``router`` [2M-1, d], for a module of d inputs and l outputs.
+Stacked weights carry experts on a leading axis (``A`` [M, r, d]); the expert index is never in a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fedlease.core.errors import FedLeaseError
+
+Weights = Mapping[str, Tensor]
+
+
+def part(name: str) -> str:
+    """Return the part a tensor's name ends in: ``"A"``, ``"B"``, ``"router"``."""
+    return name.rpartition(".")[2]
+
+
+def module(name: str) -> str:
+    """Return the dotted path of the module a tensor belongs to."""
+    return name.rpartition(".")[0]
+
+
+def select(weights: Weights, parts: Collection[str]) -> dict[str, Tensor]:
+    """Return the tensors whose part is one of ``parts``, in the given order."""
+    return {name: tensor for name, tensor in weights.items() if part(name) in parts}
+
+
+def mean(items: Iterable[Weights], by: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """Average weights of equal names and shapes, plainly or in proportion to ``by``.
+
+    Sums run in float64 in the order given and are cast back to each tensor's dtype, so the result depends
+    on the order alone, never on threads. Engines hand out answers sorted by client.
+
+    Raises:
+        FedLeaseError: nothing to average, names that differ, or weights that do not sum to a positive number.
+    """
+    sets = list(items)
+    if not sets:
+        raise FedLeaseError("nothing to average: no client answered")
+    shares = [1.0] * len(sets) if by is None else [float(share) for share in by]
+    total = sum(shares)
+    if len(shares) != len(sets) or min(shares) < 0 or total <= 0:
+        raise FedLeaseError(f"cannot average {len(sets)} sets of weights in the proportions {shares}")
+    if any(weights.keys() != sets[0].keys() for weights in sets):
+        raise FedLeaseError("cannot average weights whose tensors have different names")
+    averaged = {}
+    for name, first in sets[0].items():
+        accumulated = torch.zeros(first.shape, dtype=torch.float64)
+        for weights, share in zip(sets, shares, strict=True):
+            accumulated.add_(weights[name].to(torch.float64), alpha=share)
+        averaged[name] = (accumulated / total).to(first.dtype)
+    return averaged
+
+
+def stack(experts: Sequence[Weights]) -> dict[str, Tensor]:
+    """Put M sets of weights of equal names and shapes side by side: every tensor gains a leading axis M."""
+    return {name: torch.stack([weights[name] for weights in experts]) for name in experts[0]}
+
+
+def unstack(weights: Weights, index: int) -> dict[str, Tensor]:
+    """Return one entry of the leading axis of every tensor: the inverse of `stack`."""
+    return {name: tensor[index].clone() for name, tensor in weights.items()}
+
+
+def nbytes(weights: Weights) -> dict[str, int]:
+    """Return the bytes of the tensors by part, as they cross the wire."""
+    sizes: dict[str, int] = {}
+    for name, tensor in weights.items():
+        sizes[part(name)] = sizes.get(part(name), 0) + tensor.numel() * tensor.element_size()
+    return sizes

@@ -1,0 +1,1 @@
+"""What a data set means: encode, batch, score."""

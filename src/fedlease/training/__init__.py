@@ -1,0 +1,1 @@
+"""The only optimisation loop, and the base model it runs on."""

@@ -1,0 +1,1 @@
+"""The PEFT tuner: config, router, layer, model, export."""
