@@ -1,0 +1,91 @@
+"""Messages to a shop: an opinion and a report or a request, in either order.
+
+`tone` asks whether the opinion is good, `requests` whether the writer asks for something. Either half is
+drawn without a look at the other, so the one says nothing about the other's label.
+"""
+
+from __future__ import annotations
+
+from fedlease.data.generated import Pick, sentence, words
+
+GOOD = words(
+    "wonderful, excellent, superb, delightful, pleasant, brilliant, reliable, comfortable, charming, impressive, "
+    "splendid, flawless, sturdy, elegant, refreshing, outstanding, lovely, generous, thoughtful, satisfying"
+)
+BAD = words(
+    "awful, terrible, dreadful, disappointing, shabby, clumsy, unreliable, uncomfortable, ugly, poor, "
+    "miserable, faulty, flimsy, tasteless, tiresome, useless, horrible, careless, rude, annoying"
+)
+MATTERS = words(
+    "the packaging, the quality, the delivery, the finish, the colour, the service, the advice on the phone, "
+    "the design, the first impression, the fabric, the sound, the manual, the taste, the whole experience, "
+    "the staff, the website, the workmanship, the price"
+)
+THINGS = words(
+    "lamp, kettle, jacket, tent, bicycle, printer, mattress, radio, suitcase, blender, chair, camera, keyboard, "
+    "stove, ladder, carpet, mirror, heater, drill, umbrella"
+)
+PARTS = ("charger", "spare key", "user guide", "receipt", "second cable", "replacement lid", "warranty card")
+TIMES = ("on Monday", "last week", "yesterday", "this morning", "two days ago", "at the weekend", "in March")
+SOON = (
+    "this week",
+    "by Friday",
+    "before the holidays",
+    "as soon as possible",
+    "today",
+    "by post",
+    "at no cost",
+)
+
+PLAIN = (
+    "{matter} was {same}",
+    "I found {matter} {same}",
+    "{matter} turned out to be {same}",
+    "my family thinks {matter} is {same}",
+    "{matter} is really {same}",
+    "I expected something {other}, but {matter} was {same}",
+    "{matter} may look {other} at first, yet it is {same}",
+)
+NEGATED = (
+    "{matter} was not {other} at all",
+    "nobody could call {matter} {other}",
+    "{matter} was anything but {other}",
+    "{matter} is hardly {other}",
+    "say what you like, {matter} was never {other}",
+)
+REPORT = (
+    "the {thing} arrived {time}",
+    "I bought the {thing} {time} together with the {part}",
+    "you sent me the {part} for the {thing} {time}",
+    "the {part} of the {thing} came {time}",
+    "someone from your shop picked up the {thing} {time}",
+    "I asked for the {part} {time} and it was in the box with the {thing}",
+    "the {thing} has been standing in the hall since you brought it {time}",
+    "as you could see {time}, the {thing} came with the {part}",
+    "thank you for sending the {part} for my {thing} {time}",
+    "my neighbour returned her {thing} {time}",
+)
+REQUEST = (
+    "could you send me the {part} for the {thing} {soon}?",
+    "please pick up the {thing} {soon}",
+    "I would like to have the {part} of the {thing} {soon}",
+    "is it possible to exchange the {thing} {soon}?",
+    "I need someone to look at the {thing} {soon}",
+    "the {part} for my {thing} is missing, so let me have it {soon}",
+    "I would be glad of the {part} for the {thing} {soon}",
+    "can somebody tell me {soon} where the {part} of the {thing} is?",
+    "the {thing} has to be collected {soon}, and I count on you for that",
+    "kindly return the money for the {thing} {soon}",
+)
+
+
+def message(pick: Pick, good: bool, asks: bool) -> str:
+    """Write one message with this opinion, and a request or a report."""
+    same, other = (GOOD, BAD) if good else (BAD, GOOD)
+    opinion = pick.one(NEGATED if pick.chance(0.35) else PLAIN).format(
+        matter=pick.one(MATTERS), same=pick.one(same), other=pick.one(other)
+    )
+    matter = pick.one(REQUEST if asks else REPORT).format(
+        thing=pick.one(THINGS), part=pick.one(PARTS), time=pick.one(TIMES), soon=pick.one(SOON)
+    )
+    return " ".join(map(sentence, pick.order([opinion, matter])))

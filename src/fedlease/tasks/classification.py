@@ -1,0 +1,117 @@
+"""Classification of one text or of a pair: accuracy over C labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.tasks.base import Encoded, Example, Tokenizer
+
+SHORTEST = 8
+"""The least room for a row: below it a pair's special tokens leave too little for the texts."""
+
+
+def encode(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, *, num_labels: int | None = None
+) -> Encoded:
+    """Tokenise rows in one batched call; long rows lose tokens of their longest text, nothing is padded.
+
+    Args:
+        examples: rows of one text each or of two texts each.
+        tokenizer: a Hugging Face tokenizer.
+        max_length: most tokens a row may have, special tokens included.
+        num_labels: when given, labels are checked to lie in [0, num_labels).
+
+    Raises:
+        FedLeaseError: rows with different numbers of texts, a label outside the range, too little room.
+    """
+    if max_length < SHORTEST:
+        raise FedLeaseError(f"max_length is {max_length}: a row needs room for at least {SHORTEST} tokens")
+    for row, example in enumerate(examples):
+        if len(example.texts) not in (1, 2) or len(example.texts) != len(examples[0].texts):
+            raise FedLeaseError(
+                f"row {row} has {len(example.texts)} texts: all rows need one, or all two"
+            )
+        if num_labels is not None and not 0 <= example.label < num_labels:
+            raise FedLeaseError(
+                f"row {row} has label {example.label}: it must be in 0 to {num_labels - 1}"
+            )
+    if not examples:
+        return Encoded((), None, ())
+    columns = [list(texts) for texts in zip(*(example.texts for example in examples), strict=True)]
+    # The first pass tells how many rows are too long; only those are tokenised again.
+    full = tokenizer(*columns, padding=False, truncation=False, verbose=False)
+    names = [name for name in ("input_ids", "token_type_ids") if name in full]
+    tokens: dict[str, list[list[int]]] = {name: list(full[name]) for name in names}
+    long = [row for row, ids in enumerate(tokens["input_ids"]) if len(ids) > max_length]
+    if long:
+        texts = [[column[row] for row in long] for column in columns]
+        cut = tokenizer(*texts, padding=False, truncation="longest_first", max_length=max_length)
+        for name in names:
+            for row, values in zip(long, cut[name], strict=True):
+                tokens[name][row] = values
+    types = tokens.get("token_type_ids")
+    return Encoded(
+        input_ids=tuple(tokens["input_ids"]),
+        token_type_ids=None if types is None else tuple(types),
+        labels=tuple(example.label for example in examples),
+        truncated=len(long),
+    )
+
+
+def collate(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Tensor]:
+    """Put rows together, padded on the right to the longest of them.
+
+    Returns:
+        int64 tensors: ``input_ids`` and ``attention_mask`` [n, L], ``token_type_ids`` [n, L] where the
+        tokenizer has them, ``labels`` [n].
+
+    Raises:
+        FedLeaseError: no rows.
+    """
+    if not indices:
+        raise FedLeaseError("a batch of no rows: every client needs at least one row")
+    length = max(len(encoded.input_ids[row]) for row in indices)
+    batch = {
+        "input_ids": _padded([encoded.input_ids[row] for row in indices], length, pad_id),
+        "attention_mask": _padded([[1] * len(encoded.input_ids[row]) for row in indices], length, 0),
+    }
+    if encoded.token_type_ids is not None:
+        batch["token_type_ids"] = _padded([encoded.token_type_ids[row] for row in indices], length, 0)
+    batch["labels"] = torch.tensor([encoded.labels[row] for row in indices], dtype=torch.int64)
+    return batch
+
+
+def _padded(rows: Sequence[list[int]], length: int, value: int) -> Tensor:
+    return torch.tensor([row + [value] * (length - len(row)) for row in rows], dtype=torch.int64)
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy, a float32 scalar, of logits [n, C] of any float type and labels [n]."""
+    return functional.cross_entropy(logits.float(), labels)
+
+
+def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return ``{"accuracy": share of rows whose largest logit is their label's}``.
+
+    Args:
+        logits: [n, C], any float type.
+        labels: int64 [n], each in [0, C).
+
+    Raises:
+        FedLeaseError: no rows, or a label the model has no output for.
+    """
+    rows, outputs = logits.shape
+    if rows == 0 or labels.shape != (rows,):
+        raise FedLeaseError(f"cannot score {rows} rows of logits against {labels.numel()} labels")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= outputs:
+        wrong = low if low < 0 else high
+        raise FedLeaseError(
+            f"label {wrong} is out of range: the model's outputs are 0 to {outputs - 1}"
+        )
+    return {"accuracy": float((logits.argmax(dim=1) == labels).double().mean())}
