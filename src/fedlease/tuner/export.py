@@ -1,0 +1,210 @@
+"""Adapters as PEFT folders: plain LoRA that stock PEFT loads, and mixtures that PEFT with fedlease loads.
+
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. Files are written beside their
+place and renamed, the config last, so a reader never meets half a file. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedlease.core.adapter import Adapter, Model
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.weights import Weights, module, part
+from fedlease.tuner.config import FedLeaseConfig
+from fedlease.tuner.stacks import check_shape, split
+
+CONFIG = "adapter_config.json"
+TENSORS = "adapter_model.safetensors"
+PREFIX = "base_model.model."
+
+
+def save_lora(
+    model: Model, folder: str | os.PathLike[str], base_model_name: str, task_type: str | None = None
+) -> None:
+    """Write an adapter of one expert as a folder that stock PEFT loads as LoRA.
+
+    Args:
+        model: ``{module}.A`` [r, d] and ``{module}.B`` [l, r] for each adapted module.
+        folder: made if missing; the two files in it are replaced.
+        base_model_name: what the base model was loaded from, for the config.
+        task_type: PEFT's word for the model's head, e.g. ``"SEQ_CLS"`` or ``"CAUSAL_LM"``.
+
+    Raises:
+        FedLeaseError: several experts, a missing part or a shape that does not fit, a folder that cannot be
+            written.
+    """
+    adapter = model.adapter
+    if adapter.experts != 1:
+        raise FedLeaseError(
+            f"a LoRA folder holds one expert, this adapter mixes {adapter.experts}: export one of them"
+        )
+    modules = _modules(model)
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=list(modules),
+        base_model_name_or_path=base_model_name,
+        task_type=task_type,
+        inference_mode=True,
+    )
+    tensors = {}
+    for name, parts in modules.items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = parts["A"]
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = parts["B"]
+    _write(folder, config.to_dict(), tensors)
+
+
+def save_mixture(
+    model: Model, folder: str | os.PathLike[str], base_model_name: str, task_type: str | None = None
+) -> None:
+    """Write an adapter of M experts as a folder that `PeftModel.from_pretrained` loads as ``FEDLEASE``.
+
+    Args and errors are those of `save_lora`; weights are stacked, ``{module}.A`` [M, r, d], and
+    ``{module}.router`` [slots, d] is there when M > 1.
+    """
+    adapter = model.adapter
+    modules = _modules(model)
+    config = FedLeaseConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        num_experts=adapter.experts,
+        assigned_expert=adapter.assigned,
+        top_k=adapter.top_k,
+        normalize_weights=adapter.normalize,
+        target_modules=list(modules),
+        base_model_name_or_path=base_model_name,
+        task_type=task_type,
+        inference_mode=True,
+    )
+    tensors: dict[str, Tensor] = {}
+    for name, parts in modules.items():
+        key = f"{PREFIX}{name}.fedlease_"
+        if adapter.experts == 1:
+            tensors |= {f"{key}A": parts["A"], f"{key}B": parts["B"]}
+            continue
+        for kind in ("A", "B"):
+            tensors[f"{key}{kind}"], tensors[f"{key}frozen_{kind}"] = split(parts[kind], adapter.assigned)
+        tensors[f"{key}router"] = parts["router"]
+    _write(folder, config.to_dict(), tensors)
+
+
+def read_lora(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read a stock PEFT LoRA folder as weights: ``{module}.A`` [r, d] and ``{module}.B`` [l, r], float32.
+
+    Modules may differ in rank. Tensors that are no part of LoRA, such as a saved task head, are left out.
+
+    Raises:
+        FedLeaseError: no such folder or files, another method than LoRA, a variant of LoRA with more than A
+            and B, unpaired or misshapen tensors, files that cannot be read.
+    """
+    path = Path(folder)
+    config = _read_config(path)
+    if config.get("peft_type") != "LORA":
+        raise FedLeaseError(f"{path / CONFIG}: peft_type is {config.get('peft_type')!r}, only LORA is read")
+    weights: dict[str, Tensor] = {}
+    for key, tensor in _read_tensors(path).items():
+        name, found, kind = key.removeprefix(PREFIX).rpartition(".lora_")
+        if not found:
+            continue
+        if kind not in ("A.weight", "B.weight") or tensor.dim() != 2:
+            raise FedLeaseError(f"{path / TENSORS}: {key} {list(tensor.shape)} is not a part of plain LoRA")
+        weights[f"{name}.{kind[0]}"] = tensor.to(torch.float32)
+    if not weights:
+        raise FedLeaseError(f"{path / TENSORS}: holds no LoRA tensors")
+    for name in sorted({module(key) for key in weights}):
+        A, B = weights.get(f"{name}.A"), weights.get(f"{name}.B")
+        if A is None or B is None:
+            raise FedLeaseError(f"{path / TENSORS}: {name} has no lora_{'A' if A is None else 'B'}")
+        if A.shape[0] != B.shape[1]:
+            raise FedLeaseError(
+                f"{path / TENSORS}: {name} has lora_A {list(A.shape)} and lora_B {list(B.shape)}, two ranks"
+            )
+    return dict(sorted(weights.items()))
+
+
+def _modules(model: Model) -> dict[str, dict[str, Tensor]]:
+    """Sort weights by module and check that each has the parts, in the shapes, that the adapter asks for."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in sorted(model.weights.items()):
+        modules.setdefault(module(name), {})[part(name)] = tensor
+    if not modules:
+        raise FedLeaseError("there is nothing to export: the adapter has no weights")
+    for name, parts in modules.items():
+        _check_parts(name, parts, model.adapter)
+    return modules
+
+
+def _check_parts(name: str, parts: Mapping[str, Tensor], adapter: Adapter) -> None:
+    wanted = {"A", "B", "router"} if adapter.experts > 1 else {"A", "B"}
+    if set(parts) != wanted:
+        raise FedLeaseError(f"{name} has the parts {sorted(parts)}: {sorted(wanted)} are needed")
+    stacked = (adapter.experts,) if adapter.experts > 1 else ()
+    d, l = parts["A"].shape[-1], parts["B"].shape[len(stacked)]  # noqa: E741
+    check_shape(f"{name}.A", parts["A"], (*stacked, adapter.rank, d))
+    check_shape(f"{name}.B", parts["B"], (*stacked, l, adapter.rank))
+    if adapter.experts > 1:
+        check_shape(f"{name}.router", parts["router"], (adapter.slots, d))
+
+
+def _write(folder: str | os.PathLike[str], config: dict[str, Any], tensors: Weights) -> None:
+    path = Path(folder)
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _replace(path / TENSORS, lambda to: save_file(ready, to, metadata={"format": "pt"}))
+        _replace(path / CONFIG, lambda to: to.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise FedLeaseError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / CONFIG
+    if not file.is_file():
+        raise FedLeaseError(f"{file}: no such file, so {path} is not a PEFT adapter folder")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FedLeaseError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise FedLeaseError(f"{file}: should hold a JSON object")
+    return config
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    file = path / TENSORS
+    if not file.is_file():
+        pickled = (path / "adapter_model.bin").is_file()
+        why = (
+            "adapter_model.bin is a pickle and is not read, save it with safetensors"
+            if pickled
+            else "no such file"
+        )
+        raise FedLeaseError(f"{file}: {why}")
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise FedLeaseError(f"{file}: cannot be read as safetensors ({error})") from error
