@@ -100,6 +100,16 @@ def lora_init(modules: Modules, rank: int, seed: int, *purpose: str | int) -> di
     return weights
 
 
+def router_init(
+    inputs: Mapping[str, int], slots: int, std: float, seed: int, *purpose: str | int
+) -> dict[str, Tensor]:
+    """Return the first weights of a router for every module: ``router`` [slots, d], normal, float32."""
+    return {
+        f"{name}.router": std * torch.randn(slots, d, generator=generator(seed, "router", *purpose, name))
+        for name, d in sorted(inputs.items())
+    }
+
+
 def trainable(model: Model, learn: Learn) -> dict[str, int]:
     """Count the numbers one client trains, by part: only the assigned expert's A and B count."""
     counts: dict[str, int] = {}

@@ -1,0 +1,37 @@
+"""What methods share: averaging answers, and a client that trains the adapter it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from fedlease.core.adapter import Adapter, Learn, Model
+from fedlease.core.protocols import ClientId, Message, Site
+from fedlease.core.weights import Weights, mean
+
+Weighting = Literal["uniform", "examples"]
+"""How a server weights its clients: plainly (FedLEASE's paper), or by training rows (FedAvg)."""
+
+
+def average(answers: Mapping[ClientId, Message], weighting: Weighting) -> dict[str, Tensor]:
+    """Average what clients sent up, plainly or in proportion to their ``examples``."""
+    by = [float(answer.facts["examples"]) for answer in answers.values()]
+    return mean([answer.weights for answer in answers.values()], by if weighting == "examples" else None)
+
+
+def to_all(clients: Sequence[ClientId], weights: Weights, round: int) -> dict[ClientId, Message]:
+    """The same weights to every client."""
+    return {client: Message(weights, {"round": round}) for client in clients}
+
+
+def train_lora(adapter: Adapter, start: Weights, down: Message, site: Site, purpose: str = "train") -> Weights:
+    """Train A and B of a plain LoRA adapter on the client's rows, from ``start``."""
+    learn = Learn(("A", "B"), round=int(down.facts["round"]), purpose=purpose)
+    return site.train(Model(adapter, start), learn)
+
+
+def examples(site: Site) -> dict[str, int]:
+    """The fact that a server may weight by."""
+    return {"examples": site.num_examples}

@@ -1,0 +1,41 @@
+"""Atomic writes: a reader sees the old file or the new one, whole, whenever the writer is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fedlease.core.errors import FedLeaseError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file beside its place, flush it to disk, then rename it there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; a missing one is a `FedLeaseError` that names it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FedLeaseError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a missing or damaged one is a `FedLeaseError` that names it."""
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise FedLeaseError(f"{path} is not valid JSON: {error}") from error

@@ -1,0 +1,86 @@
+"""Watching a run: what it costs, for the record, and what happens, for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fedlease.core.progress import Progress
+from fedlease.core.protocols import ClientId
+from fedlease.experiments.prepare import Federation
+from fedlease.experiments.spec import Spec
+
+
+class Observer(Protocol):
+    """Whoever shows a run to people."""
+
+    def begin(self, spec: Spec, federation: Federation, done: int) -> None:
+        """The run starts, or goes on after ``done`` rounds."""
+
+    def step(self, step: Progress) -> None:
+        """A client did a batch."""
+
+    def round(self, entry: dict[str, Any]) -> None:
+        """A round is done and written; ``entry`` is what the record tells of it."""
+
+    def end(self, seconds: float) -> None:
+        """The run is complete."""
+
+
+@dataclass
+class Measured:
+    """What the sites did in one round.
+
+    Attributes:
+        loss: mean training loss of every client that trained.
+        rows: rows trained on, and rows scored.
+        train_seconds, score_seconds: spent computing; all else of a round is overhead.
+    """
+
+    loss: dict[ClientId, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=lambda: {"train": 0, "score": 0})
+    train_seconds: float = 0.0
+    score_seconds: float = 0.0
+
+
+class Meter:
+    """Adds up what sites report, and passes it on to an observer."""
+
+    def __init__(self, observer: Observer | None) -> None:
+        self._observer = observer
+        self._measured = Measured()
+
+    def begin(self, spec: Spec, federation: Federation, done: int) -> None:
+        """See `Observer`."""
+        if self._observer:
+            self._observer.begin(spec, federation, done)
+
+    def step(self, step: Progress) -> None:
+        """Take note of a batch."""
+        if step.purpose in ("score", "loss"):
+            self._measured.rows["score"] += step.rows
+            self._measured.score_seconds += step.seconds
+        else:
+            self._measured.rows["train"] += step.rows
+            self._measured.train_seconds += step.seconds
+            if step.loss is not None:
+                self._measured.loss[step.client] = step.loss
+        if self._observer:
+            self._observer.step(step)
+
+    def take(self) -> Measured:
+        """Return what was noted since the last call."""
+        taken, self._measured = self._measured, Measured()
+        return taken
+
+    def round(self, entry: dict[str, Any], written: float) -> None:
+        """See `Observer`; writing the checkpoint counts as overhead of the round."""
+        entry["seconds"]["total"] += written
+        entry["seconds"]["other"] += written
+        if self._observer:
+            self._observer.round(entry)
+
+    def end(self, seconds: float) -> None:
+        """See `Observer`."""
+        if self._observer:
+            self._observer.end(seconds)

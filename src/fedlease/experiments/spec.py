@@ -1,0 +1,237 @@
+"""What to run: a validated specification, read from TOML or built in Python."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedlease.algorithms import registry
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.protocols import Algorithm
+from fedlease.training.loop import Training
+from fedlease.training.precision import Attention, Precision
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Rows = Annotated[int, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(_Table):
+    """The base model and how the machine computes with it.
+
+    Attributes:
+        name: a packaged name (``minilm``), a folder, or a hub id.
+        max_length: most tokens of a row; longer rows are cut and counted.
+        targets: modules to adapt, by the last words of their paths; None for query and value.
+        dropout: set on the frozen base; None leaves the model's own.
+        device, precision, attention, threads: ``auto`` is resolved once and recorded; see `choose`.
+    """
+
+    name: str = "minilm"
+    max_length: Annotated[int, Field(ge=8)] = 128
+    targets: tuple[str, ...] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "auto"
+    attention: Attention = "auto"
+    threads: Annotated[int, Field(gt=0)] | None = None
+
+
+class DataSpec(_Table):
+    """Where named data sets lie: the folder that holds ``glue/``; None is FEDLEASE_DATA, else the hub."""
+
+    root: str | None = None
+
+
+class ClientSpec(_Table):
+    """One client, or ``count`` of them that share a data set and are called ``name-0``, ``name-1``, ...
+
+    Attributes:
+        name: letters, digits, ``-`` and ``_``.
+        count: None for a single client called ``name``.
+        data: a named data set (``sst2``, ``qnli``, ...); or else files or a hub data set of your own:
+        train, test: JSONL, CSV or Parquet files; without ``test`` its rows are taken out of ``train``.
+        hub, hub_config, train_split, test_split: a hub data set.
+        text: the one or two columns with text.
+        label: the column with the label: names, or numbers from 0.
+        labels: the names in order of their numbers; empty finds them in the data, sorted.
+        train_rows, test_rows: rows for each client; None is an equal share of all.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    count: Annotated[int, Field(gt=0)] | None = None
+    data: str | None = None
+    train: str | None = None
+    test: str | None = None
+    hub: str | None = None
+    hub_config: str | None = None
+    train_split: str = "train"
+    test_split: str | None = None
+    text: tuple[str, ...] = ()
+    label: str = "label"
+    labels: tuple[str, ...] = ()
+    task: Literal["classification"] = "classification"
+    train_rows: Rows | None = None
+    test_rows: Rows | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ClientSpec:
+        places = [key for key in ("data", "train", "hub") if getattr(self, key) is not None]
+        if len(places) != 1:
+            given = " and ".join(places) or "none"
+            raise ValueError(f"say where the rows are by one of data, train or hub ({given} given)")
+        if places != ["data"] and len(self.text) not in (1, 2):
+            raise ValueError("text must name one or two columns")
+        return self
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The names of the clients this entry stands for."""
+        return (self.name,) if self.count is None else tuple(f"{self.name}-{i}" for i in range(self.count))
+
+
+class Spec(_Table):
+    """A run: model, method, training, clients, seed.
+
+    Attributes:
+        name: of the run, for folders and tables.
+        seed: covers everything random.
+        rounds: communication rounds, FedLEASE's initial phase included.
+        score_every: clients are scored in every such round and in the last.
+        method: ``name`` and its settings.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
+    seed: Annotated[int, Field(ge=0)] = 0
+    rounds: Annotated[int, Field(gt=0)] = 10
+    score_every: Annotated[int, Field(gt=0)] = 1
+    model: ModelSpec = ModelSpec()
+    method: dict[str, Any] = {"name": "fedlease"}
+    training: Training = Training()
+    data: DataSpec = DataSpec()
+    clients: tuple[ClientSpec, ...]
+
+    @model_validator(mode="after")
+    def _federation(self) -> Spec:
+        ids = self.ids
+        twice = sorted({client for client in ids if ids.count(client) > 1})
+        if twice:
+            raise ValueError(f"clients: two clients are called {twice[0]}")
+        if len(ids) < 2:
+            raise ValueError(f"clients: a federation needs at least two clients, and there is {len(ids)}")
+        for key in ("experts", "max_experts"):
+            experts = self.method.get(key)
+            if isinstance(experts, int) and experts > len(ids):
+                raise ValueError(f"method.{key} is {experts}, more experts than the {len(ids)} clients")
+        self.algorithm()
+        return self
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All clients by name."""
+        return tuple(client for entry in self.clients for client in entry.ids)
+
+    def algorithm(self) -> Algorithm[Any]:
+        """Build the method.
+
+        Raises:
+            FedLeaseError: no such method or setting, or a value that cannot be.
+        """
+        settings = dict(self.method)
+        name = settings.pop("name", None)
+        if not isinstance(name, str):
+            raise FedLeaseError(f"method.name is missing; there are: {', '.join(registry.methods())}")
+        return registry.build(name, **settings)
+
+
+def read_spec(path: Path, overrides: Iterable[str] = ()) -> Spec:
+    """Read a TOML specification, with ``key=value`` overrides such as ``method.rank=8``.
+
+    Raises:
+        FedLeaseError: the file cannot be read, is not TOML, or says something that cannot be.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FedLeaseError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FedLeaseError(f"{path} is not valid TOML: {error}") from error
+    if "name" not in content:
+        content["name"] = re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem)
+    for override in overrides:
+        _override(content, override)
+    return make_spec(content, str(path))
+
+
+def make_spec(content: Mapping[str, Any], where: str = "spec") -> Spec:
+    """Validate a specification given as plain values.
+
+    Raises:
+        FedLeaseError: one line that names the key and what it can be.
+    """
+    try:
+        return Spec.model_validate(content)
+    except ValidationError as error:
+        raise FedLeaseError(f"{where}: {_one_line(error)}") from error
+    except FedLeaseError as error:
+        raise FedLeaseError(f"{where}: {error}") from error
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{key}: there is no such key; known here: {', '.join(_known(first['loc'][:-1]))}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" ({given!r} given)" if isinstance(given, str | int | float) else ""
+    return f"{key}: {message}{shown}" if key else message
+
+
+def _known(path: tuple[int | str, ...]) -> list[str]:
+    tables: dict[str, Any] = {"model": ModelSpec, "data": DataSpec, "clients": ClientSpec}
+    if path and path[0] == "training":
+        return list(Training.__dataclass_fields__)
+    return list((tables[str(path[0])] if path else Spec).model_fields)
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise FedLeaseError(f"--set {override}: write it as key=value, e.g. method.rank=8")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    places, last = key.strip().split(".")[:-1], key.strip().split(".")[-1]
+    tables: list[Any] = [content]
+    for place in places:
+        tables = [inner for table in tables for inner in _enter(table, place, override)]
+    for table in tables:
+        if not isinstance(table, dict):
+            raise FedLeaseError(f"--set {override}: {key} is not a key of a table")
+        table[last] = value
+
+
+def _enter(table: Any, place: str, override: str) -> list[Any]:
+    """The tables a word of a dotted key leads to; ``clients.*.x`` and ``clients.NAME.x`` go into the list."""
+    if isinstance(table, list):
+        found = [item for item in table if place in ("*", item.get("name"))]
+        if not found:
+            raise FedLeaseError(f"--set {override}: there is no client entry called {place}")
+        return found
+    if not isinstance(table, dict):
+        raise FedLeaseError(f"--set {override}: {place} is not a table")
+    return [table.setdefault(place, {})]

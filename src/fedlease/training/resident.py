@@ -1,0 +1,124 @@
+"""The resident model: one frozen base in memory, and whichever client's adapter is on it now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import torch
+from peft import inject_adapter_in_model
+from torch import Tensor, nn
+
+from fedlease.core.adapter import Adapter, Model
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.weights import part
+from fedlease.training.base import Base
+from fedlease.tuner import FedLeaseConfig, FedLeaseLayer
+
+
+class Resident:
+    """A base model on which adapters are swapped in place; nothing is reloaded or copied per client.
+
+    Adapters of one shape share their parameters' storage; a new shape (another rank or number of experts)
+    is added once, under a name of its own.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self._layers: dict[str, FedLeaseLayer] = {}
+        self._shapes: dict[Adapter, str] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base is."""
+        return next(self.base.model.parameters()).device
+
+    def put(self, model: Model, labels: int) -> nn.Module:
+        """Put an adapter and the head for that many labels on the base; return the model to call.
+
+        Raises:
+            FedLeaseError: a tensor is missing or has another shape than the base's modules ask for.
+        """
+        name = self._add(model.adapter)
+        weights = model.weights
+        for path, layer in self._layers.items():
+            try:
+                a, b = weights[f"{path}.A"], weights[f"{path}.B"]
+                layer.load(name, a, b, weights.get(f"{path}.router"), model.adapter.assigned)
+            except (KeyError, ValueError, RuntimeError, FedLeaseError) as error:
+                raise FedLeaseError(f"the adapter does not fit module {path}: {error}") from error
+            layer.set_adapter(name)
+        setattr(self.base.model, self.base.head_name, self.base.heads[labels])
+        return self.base.model
+
+    def learn(self, adapter: Adapter, parts: Collection[str]) -> list[nn.Parameter]:
+        """Let the named parts of the adapter train, and nothing else; return their parameters."""
+        name = self._shapes[_shape(adapter)]
+        learning = []
+        for layer in self._layers.values():
+            for kind, parameter in _own(layer, name).items():
+                parameter.requires_grad_(kind in parts)
+                if kind in parts:
+                    learning.append(parameter)
+        if not learning:
+            raise FedLeaseError(f"none of the parts {', '.join(parts)} is in this adapter: nothing to train")
+        return learning
+
+    def take(self, model: Model, parts: Collection[str]) -> dict[str, Tensor]:
+        """Return ``model.weights`` with the trained parts read back from the base; the rest is untouched.
+
+        Of several experts only the assigned one is read back.
+        """
+        name = self._shapes[_shape(model.adapter)]
+        taken = dict(model.weights)
+        for path, layer in self._layers.items():
+            for kind, parameter in _own(layer, name).items():
+                if kind in parts:
+                    value = parameter.detach().to("cpu", torch.float32, copy=True)
+                    taken[f"{path}.{kind}"] = _with_expert(model, f"{path}.{kind}", value)
+        return taken
+
+    def _add(self, adapter: Adapter) -> str:
+        shape = _shape(adapter)
+        if shape not in self._shapes:
+            name = f"shape{len(self._shapes)}"
+            inject_adapter_in_model(
+                FedLeaseConfig(
+                    r=shape.rank,
+                    lora_alpha=shape.alpha,
+                    lora_dropout=shape.dropout,
+                    num_experts=shape.experts,
+                    top_k=shape.top_k,
+                    normalize_weights=shape.normalize,
+                    target_modules=list(self.base.modules),
+                ),
+                self.base.model,
+                adapter_name=name,
+            )
+            self._shapes[shape] = name
+            self._layers = {
+                path: layer
+                for path, layer in self.base.model.named_modules()
+                if isinstance(layer, FedLeaseLayer)
+            }
+            self.base.model.requires_grad_(False)
+        return self._shapes[shape]
+
+
+def _own(layer: FedLeaseLayer, name: str) -> dict[str, nn.Parameter]:
+    """The parameters of a layer that may train, by part: the assigned expert's and the router."""
+    held = {"A": layer.fedlease_A, "B": layer.fedlease_B, "router": layer.fedlease_router}
+    return {kind: container[name] for kind, container in held.items() if name in container}
+
+
+def _shape(adapter: Adapter) -> Adapter:
+    return replace(adapter, assigned=0)
+
+
+def _with_expert(model: Model, name: str, value: Tensor) -> Tensor:
+    """The stacked tensor with the assigned expert's entry replaced; the value itself if not stacked."""
+    if part(name) == "router" or model.adapter.experts == 1:
+        return value
+    stacked = model.weights[name].clone()
+    stacked[model.adapter.assigned] = value
+    return stacked
