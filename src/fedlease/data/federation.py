@@ -58,9 +58,9 @@ class ClientData:
 def federate(plans: Sequence[ClientPlan], root: Path | None, seed: int) -> dict[ClientId, ClientData]:
     """Give every client its training and test rows; the result is sorted by client.
 
-    The rows of a source are shuffled by (seed, source) and handed out to its clients in order of their names,
-    so the order of ``plans`` and the clients of other sources change nothing. No row is in two training parts.
-    No training part of a source has the texts of one of its test rows (case and white space aside).
+    The rows of a source are shuffled by (seed, source) and handed out to its clients in order of their
+    names, so the order of ``plans`` and the clients of other sources change nothing. No row is in two
+    training parts, and none has the texts of one of the source's test rows (case and white space aside).
 
     Args:
         plans: the clients, with different names.
@@ -114,9 +114,7 @@ def _deal(source: Source, group: Sequence[ClientPlan], table: Table, seed: int) 
     pool = [example for example in pool if _key(example) not in tested]
     trains = _slices(pool, _shares(source, group, train_asked, len(pool), "training"))
     # Sharing test rows is a last resort; whether it is needed is a matter of the numbers asked for.
-    shared = all(rows is not None for rows in test_asked) and sum(rows or 0 for rows in test_asked) > len(
-        test
-    )
+    shared = None not in test_asked and sum(rows or 0 for rows in test_asked) > len(test)
     if shared:
         tests = [_drawn(plan, source, test, seed) for plan in group]
     else:
@@ -167,10 +165,10 @@ def _drawn(plan: ClientPlan, source: Source, test: Sequence[Example], seed: int)
     return _shuffled(test, seed, "test rows", source.key, plan.name)[:need]
 
 
-def _slices(rows: Sequence[T], sizes: Sequence[int]) -> list[Sequence[T]]:
+def _slices(rows: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
     """Return consecutive parts of these sizes."""
     ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
-    return [rows[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    return [list(rows[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _shuffled(rows: Sequence[T], seed: int, *purpose: str) -> list[T]:

@@ -60,7 +60,7 @@ def locate(
     return Location(
         "generated",
         None,
-        f"Data: small generated text tasks, because {nameless} and the hub is out: {reason}.",
+        f"Data: small generated text tasks, because {nameless} and {reason}.",
     )
 
 

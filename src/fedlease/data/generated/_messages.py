@@ -9,8 +9,9 @@ from __future__ import annotations
 from fedlease.data.generated import Pick, sentence, words
 
 GOOD = words(
-    "wonderful, excellent, superb, delightful, pleasant, brilliant, reliable, comfortable, charming, impressive, "
-    "splendid, flawless, sturdy, elegant, refreshing, outstanding, lovely, generous, thoughtful, satisfying"
+    "wonderful, excellent, superb, delightful, pleasant, brilliant, reliable, comfortable, charming, "
+    "impressive, splendid, flawless, sturdy, elegant, refreshing, outstanding, lovely, "
+    "generous, thoughtful, satisfying"
 )
 BAD = words(
     "awful, terrible, dreadful, disappointing, shabby, clumsy, unreliable, uncomfortable, ugly, poor, "
@@ -22,8 +23,8 @@ MATTERS = words(
     "the staff, the website, the workmanship, the price"
 )
 THINGS = words(
-    "lamp, kettle, jacket, tent, bicycle, printer, mattress, radio, suitcase, blender, chair, camera, keyboard, "
-    "stove, ladder, carpet, mirror, heater, drill, umbrella"
+    "lamp, kettle, jacket, tent, bicycle, printer, mattress, radio, suitcase, blender, chair, camera, "
+    "keyboard, stove, ladder, carpet, mirror, heater, drill, umbrella"
 )
 PARTS = ("charger", "spare key", "user guide", "receipt", "second cable", "replacement lid", "warranty card")
 TIMES = ("on Monday", "last week", "yesterday", "this morning", "two days ago", "at the weekend", "in March")

@@ -7,8 +7,8 @@ from fedlease.data.generated import Pick, sentence, words
 LABELS = ("answers", "does_not")
 
 NAMES = words(
-    "Harlow, Weston, Kirkby, Ashdown, Merrow, Linton, Selby, Thorne, Wexcombe, Dunmore, Calder, Ramsey, Oakham, Penrith, "
-    "Stroud, Melrose, Tarbet, Whitby, Corby, Yarrow"
+    "Harlow, Weston, Kirkby, Ashdown, Merrow, Linton, Selby, Thorne, Wexcombe, Dunmore, Calder, Ramsey, "
+    "Oakham, Penrith, Stroud, Melrose, Tarbet, Whitby, Corby, Yarrow"
 )
 KINDS = ("bridge", "museum", "theatre", "library", "station", "lighthouse", "mill", "stadium")
 PEOPLE = ("Ada Holm", "Peter Lund", "Maria Costa", "Jonas Weir", "Clara Voss", "Samir Haddad", "Ines Moreau")
