@@ -45,22 +45,3 @@ def silhouette(distances: Matrix, labels: Sequence[int]) -> float:
     (FedLEASE, section 4.1). A client alone in its cluster counts as 0, and so does one with a = b = 0.
     """
     return float(silhouette_score(distances, np.asarray(labels), metric="precomputed"))
-
-
-def variance_ratio(distances: Matrix, labels: Sequence[int]) -> float:
-    """Return how far clusters differ next to how far their clients do: the F ratio of a cut, 1 < k < N.
-
-    F = (T - W) / (k - 1) / (W / (N - k)), T the sum of d(i, j) over pairs divided by N, W the sum over
-    clusters of the same within the cluster. As 1 - cosine is half the squared distance of two unit vectors,
-    this is the analysis of variance of the clients' unit updates, averaged over modules (Anderson, 2001).
-    Infinite where the clients of each cluster agree fully and the clusters do not; 0 where all are equal.
-    """
-    numbers = np.asarray(labels)
-    clients, clusters = len(numbers), int(numbers.max()) + 1
-    total = distances.sum() / 2 / clients
-    groups = [numbers == number for number in range(clusters)]
-    within = sum(distances[np.ix_(group, group)].sum() / 2 / group.sum() for group in groups)
-    between = (total - within) / (clusters - 1)
-    if within == 0:
-        return float("inf") if between > 0 else 0.0
-    return float(between / (within / (clients - clusters)))
