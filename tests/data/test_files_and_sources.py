@@ -16,7 +16,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.data.sources import Example, Source, load
 
 ROWS: list[dict[str, Any]] = [
-    {"said": "it rains", "where": "Bergen, \"city\"", "kind": 1},
+    {"said": "it rains", "where": 'Bergen, "city"', "kind": 1},
     {"said": "line\u2028separator", "where": "two\nlines", "kind": 0},
     {"said": "naïve café ☕", "where": "x", "kind": 1},
 ]
@@ -120,11 +120,19 @@ GOOD = '{"said": "a", "where": "b", "kind": 0}\n'
     [
         ("a.jsonl", GOOD + "\n{oops\n", "a.jsonl:3: is not valid JSON"),
         ("a.jsonl", GOOD + "[1, 2]\n", "a.jsonl:2: is not a JSON object"),
-        ("a.jsonl", GOOD + '{"said": "a", "kind": 0}\n', "a.jsonl:2: no column 'where'; there are: said, kind"),
+        (
+            "a.jsonl",
+            GOOD + '{"said": "a", "kind": 0}\n',
+            "a.jsonl:2: no column 'where'; there are: said, kind",
+        ),
         ("a.jsonl", GOOD + GOOD.replace('"b"', '" "'), "a.jsonl:2: the text in column 'where' is empty"),
         ("a.jsonl", GOOD + GOOD.replace('"b"', "null"), "a.jsonl:2: the text in column 'where' is empty"),
         ("a.jsonl", GOOD + GOOD.replace('"b"', "7"), "a.jsonl:2: column 'where' holds int 7, not text"),
-        ("a.jsonl", GOOD + GOOD.replace('"b"', '"\\ud83d"'), "a.jsonl:2: column 'where' holds half of a char"),
+        (
+            "a.jsonl",
+            GOOD + GOOD.replace('"b"', '"\\ud83d"'),
+            "a.jsonl:2: column 'where' holds half of a char",
+        ),
         ("a.jsonl", GOOD + GOOD.replace("0", "null"), "a.jsonl:2: the label in column 'kind' is empty"),
         ("a.jsonl", GOOD + GOOD.replace("0", "0.5"), "a.jsonl:2: label 0.5 in column 'kind' is no integer"),
         ("a.jsonl", GOOD + GOOD, "a.jsonl: every row has the label '0'"),
@@ -191,7 +199,10 @@ def test_parquet_names_columns_and_rows(tmp_path: Path) -> None:
         ({"text": ("a", "b", "c"), "hub": "h/x"}, "h/x: text names 3 columns"),
         ({"text": ("a",), "label": "a", "train": "x.csv"}, "x.csv: column 'a' is both text and label"),
         ({"text": ("a",), "train": "x.csv", "labels": ("one",)}, "x.csv: labels are one; name two or more"),
-        ({"text": ("a",), "train": "x.csv", "labels": ("b", "b")}, "x.csv: labels are b, b; name two or more"),
+        (
+            {"text": ("a",), "train": "x.csv", "labels": ("b", "b")},
+            "x.csv: labels are b, b; name two or more",
+        ),
         ({"text": ("a",), "test": "x.csv", "hub": "h"}, "x.csv: a test file needs a train file"),
     ],
 )

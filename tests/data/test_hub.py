@@ -77,7 +77,11 @@ def test_a_file_is_preferred_only_where_there_is_a_root(tmp_path: Any) -> None:
 def test_errors_name_the_data_set_the_split_and_the_row() -> None:
     where = "hub data set some/set (part), split"
     message = problem(hub(hub="no/such"))
-    assert message.startswith("hub data set no/such (part), split train: cannot be loaded (Couldn't reach 'no/such' on")
+    assert message.startswith(
+        "hub data set no/such (part), split train: cannot be loaded (Couldn't reach 'no/such' on"
+    )
     assert problem(hub(text=("phrase",))) == f"{where} train: no column 'phrase'; there are: sentence, label"
-    assert problem(hub(train_split="secret")).startswith(f"{where} secret, row 2: label '-1' in column 'label'")
+    assert problem(hub(train_split="secret")).startswith(
+        f"{where} secret, row 2: label '-1' in column 'label'"
+    )
     assert problem(hub(test_split="none")) == f"{where} none: has no rows"

@@ -61,11 +61,15 @@ def test_bad_folders_name_what_named_them_and_the_layout(tmp_path: Path) -> None
     layout = "glue/TASK/train.jsonl and glue/TASK/dev.jsonl, with sst2, qnli, mrpc, qqp for TASK"
     with pytest.raises(FedLeaseError) as caught:
         locate(tmp_path / "none", {}, no_probe)
-    assert str(caught.value) == f"--data: there is no folder {tmp_path / 'none'}; name one that holds {layout}"
+    assert (
+        str(caught.value) == f"--data: there is no folder {tmp_path / 'none'}; name one that holds {layout}"
+    )
     (tmp_path / "glue").mkdir()
     with pytest.raises(FedLeaseError) as caught:
         locate(None, {"FEDLEASE_DATA": str(tmp_path)}, no_probe)
-    assert str(caught.value) == f"FEDLEASE_DATA: the folder {tmp_path} has no task in it; expected is {layout}"
+    assert (
+        str(caught.value) == f"FEDLEASE_DATA: the folder {tmp_path} has no task in it; expected is {layout}"
+    )
 
 
 @pytest.fixture
@@ -93,7 +97,7 @@ def test_a_hub_that_refuses_and_one_that_answers(monkeypatch: pytest.MonkeyPatch
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:  # noqa: N802
+        def do_HEAD(self) -> None:
             self.send_response(503 if self.path == "/down" else 404 if self.path == "/gone" else 200)
             self.end_headers()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -178,12 +178,3 @@ def _shuffled(rows: Sequence[T], seed: int, *purpose: str) -> list[T]:
 
 def _key(example: Example) -> tuple[str, ...]:
     return tuple(" ".join(text.casefold().split()) for text in example.texts)
-
-
-def summary(clients: Mapping[ClientId, ClientData]) -> dict[str, int]:
-    """Return the numbers of clients, training rows and test rows, for a report."""
-    return {
-        "clients": len(clients),
-        "train_rows": sum(len(data.train) for data in clients.values()),
-        "test_rows": sum(len(data.test) for data in clients.values()),
-    }

@@ -33,13 +33,9 @@ def encode(
         raise FedLeaseError(f"max_length is {max_length}: a row needs room for at least {SHORTEST} tokens")
     for row, example in enumerate(examples):
         if len(example.texts) not in (1, 2) or len(example.texts) != len(examples[0].texts):
-            raise FedLeaseError(
-                f"row {row} has {len(example.texts)} texts: all rows need one, or all two"
-            )
+            raise FedLeaseError(f"row {row} has {len(example.texts)} texts: all rows need one, or all two")
         if num_labels is not None and not 0 <= example.label < num_labels:
-            raise FedLeaseError(
-                f"row {row} has label {example.label}: it must be in 0 to {num_labels - 1}"
-            )
+            raise FedLeaseError(f"row {row} has label {example.label}: it must be in 0 to {num_labels - 1}")
     if not examples:
         return Encoded((), None, ())
     columns = [list(texts) for texts in zip(*(example.texts for example in examples), strict=True)]
@@ -111,7 +107,5 @@ def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= outputs:
         wrong = low if low < 0 else high
-        raise FedLeaseError(
-            f"label {wrong} is out of range: the model's outputs are 0 to {outputs - 1}"
-        )
+        raise FedLeaseError(f"label {wrong} is out of range: the model's outputs are 0 to {outputs - 1}")
     return {"accuracy": float((logits.argmax(dim=1) == labels).double().mean())}

@@ -56,27 +56,29 @@ NEGATED = (
 )
 REPORT = (
     "the {thing} arrived {time}",
-    "I bought the {thing} {time} together with the {part}",
     "you sent me the {part} for the {thing} {time}",
-    "the {part} of the {thing} came {time}",
     "someone from your shop picked up the {thing} {time}",
     "I asked for the {part} {time} and it was in the box with the {thing}",
     "the {thing} has been standing in the hall since you brought it {time}",
     "as you could see {time}, the {thing} came with the {part}",
     "thank you for sending the {part} for my {thing} {time}",
-    "my neighbour returned her {thing} {time}",
+    "please note that the {part} for the {thing} was here {time}",
+    "is it not a surprise that the {thing} came {time}?",
+    "I needed someone to look at the {thing}, and your people did so {time}",
+    "you asked whether I would like to have the {part}, and I took it {time}",
 )
 REQUEST = (
     "could you send me the {part} for the {thing} {soon}?",
-    "please pick up the {thing} {soon}",
     "I would like to have the {part} of the {thing} {soon}",
     "is it possible to exchange the {thing} {soon}?",
-    "I need someone to look at the {thing} {soon}",
+    "someone has to look at the {thing} {soon}",
     "the {part} for my {thing} is missing, so let me have it {soon}",
     "I would be glad of the {part} for the {thing} {soon}",
     "can somebody tell me {soon} where the {part} of the {thing} is?",
     "the {thing} has to be collected {soon}, and I count on you for that",
-    "kindly return the money for the {thing} {soon}",
+    "thank you for picking up the {thing} {soon}, since it has been standing in the hall",
+    "the {part} did not come {time}, and I am still waiting for it",
+    "as you promised me the {part} {time}, it had better be here {soon}",
 )
 
 

@@ -1,4 +1,4 @@
-"""Does the sentence answer the question? It is always about the thing the question is about."""
+"""Does the sentence answer the question? If not, it tells something else, of the same thing or of another."""
 
 from __future__ import annotations
 
@@ -50,16 +50,14 @@ FACTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def texts(pick: Pick, label: int) -> tuple[str, ...]:
-    """Make a question and a sentence of two facts about the same thing; 0: one of them is what is asked."""
-    it = f"the {pick.one(NAMES)} {pick.one(KINDS)}"
-    first, second, third = pick.order(list(FACTS))[:3]
-    asked = pick.one([first, second]) if label == 0 else third
-    told = f"{it} {_fact(pick, first)} and {_fact(pick, second)}"
-    return pick.one(FACTS[asked][0]).format(it=it), sentence(told)
-
-
-def _fact(pick: Pick, about: str) -> str:
-    return pick.one(FACTS[about][1]).format(
+    """Make a question and a sentence; 0: it tells what is asked, 1: it tells something else."""
+    it = told_of = f"the {pick.one(NAMES)} {pick.one(KINDS)}"
+    asked = told = pick.one(tuple(FACTS))
+    if label == 1:
+        told = pick.other(tuple(FACTS), asked)
+        if pick.chance(0.6):
+            told_of = f"the {pick.one(NAMES)} {pick.one(KINDS)}"
+    fact = pick.one(FACTS[told][1]).format(
         year=pick.number(1820, 1995),
         person=pick.one(PEOPLE),
         place=pick.one(PLACES),
@@ -67,3 +65,4 @@ def _fact(pick: Pick, about: str) -> str:
         count=pick.number(12, 98),
         stuff=pick.one(STUFFS),
     )
+    return pick.one(FACTS[asked][0]).format(it=it), sentence(f"{told_of} {fact}")

@@ -1,4 +1,4 @@
-"""Do two news sentences say the same? Either is worded its own way; in half the pairs one detail differs."""
+"""Do two news sentences say the same? One is active, one passive; in half the pairs some details differ."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ DETAILS = (ACTORS, DEEDS, OBJECTS, PLACES)
 
 
 def texts(pick: Pick, label: int) -> tuple[str, ...]:
-    """Make an active and a passive sentence, in either order; 0: one detail of the second is another."""
+    """Make an active and a passive sentence, in either order; 0: some details of the second are others."""
     details = [pick.one(choices) for choices in DETAILS]
     changed = list(details)
     if label == 0:
-        which = pick.number(0, len(DETAILS) - 1)
-        changed[which] = pick.other(DETAILS[which], details[which])
+        for which in pick.order(range(len(DETAILS)))[: pick.number(1, 3)]:
+            changed[which] = pick.other(DETAILS[which], details[which])
     forms = pick.order([_active, _passive])
     return forms[0](pick, details), forms[1](pick, changed)
 
