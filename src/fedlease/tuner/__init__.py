@@ -4,10 +4,10 @@ from fedlease.tuner.config import FedLeaseConfig
 from fedlease.tuner.export import read_lora, save_lora, save_mixture
 from fedlease.tuner.layer import FedLeaseLayer
 from fedlease.tuner.model import FedLeaseModel
-from fedlease.tuner.register import register
+from fedlease.tuner.register import register as _register
 from fedlease.tuner.router import adaptive_top_m, top_k
 
-register()
+_register()
 
 __all__ = [
     "FedLeaseConfig",
@@ -15,7 +15,6 @@ __all__ = [
     "FedLeaseModel",
     "adaptive_top_m",
     "read_lora",
-    "register",
     "save_lora",
     "save_mixture",
     "top_k",

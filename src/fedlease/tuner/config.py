@@ -28,6 +28,8 @@ class FedLeaseConfig(PeftConfig):  # type: ignore[misc]
         normalize_weights: rescale the weights of the chosen slots to sum to 1.
         router_init: first weights of the router, ``"zeros"`` or ``"normal"`` (standard deviation 0.02). With
             zeros all slots tie, so training starts from the assigned expert alone, with weight M / (2M-1).
+            Together with ``normalize_weights`` that weight is 1 whatever the router does: it would never get
+            a gradient, so rescaled weights need ``"normal"`` or a router that is loaded.
         init_lora_weights: A Kaiming-uniform and B zeros; False draws B from N(0, 0.02) too, for tests.
         layers_to_transform: adapt only layers with these indices.
         layers_pattern: name of the list of layers, where ``layers_to_transform`` needs it.
