@@ -92,6 +92,14 @@ def test_a_hub_that_is_silent_does_not_hang(listener: socket.socket, monkeypatch
     assert address(listener) in reason
 
 
+def test_a_name_that_is_looked_up_forever_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(where, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(where.urllib.request, "urlopen", lambda *_, **__: time.sleep(3))
+    start = time.monotonic()
+    assert unreachable("http://slow") == "http://slow does not answer within 0.1 seconds"
+    assert time.monotonic() - start < 2
+
+
 def test_a_hub_that_refuses_and_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -27,16 +27,12 @@ THINGS = words(
     "keyboard, stove, ladder, carpet, mirror, heater, drill, umbrella"
 )
 PARTS = ("charger", "spare key", "user guide", "receipt", "second cable", "replacement lid", "warranty card")
-TIMES = ("on Monday", "last week", "yesterday", "this morning", "two days ago", "at the weekend", "in March")
-SOON = (
-    "this week",
-    "by Friday",
-    "before the holidays",
-    "as soon as possible",
-    "today",
-    "by post",
-    "at no cost",
+# Each goes with what has happened and with what is asked for, so it tells neither.
+WHEN = words(
+    "on Monday, this week, today, by post, at no cost, at the weekend, in March, before the holidays, "
+    "on Friday, this morning, in person"
 )
+
 
 PLAIN = (
     "{matter} was {same}",
@@ -55,30 +51,30 @@ NEGATED = (
     "say what you like, {matter} was never {other}",
 )
 REPORT = (
-    "the {thing} arrived {time}",
-    "you sent me the {part} for the {thing} {time}",
-    "someone from your shop picked up the {thing} {time}",
-    "I asked for the {part} {time} and it was in the box with the {thing}",
-    "the {thing} has been standing in the hall since you brought it {time}",
-    "as you could see {time}, the {thing} came with the {part}",
-    "thank you for sending the {part} for my {thing} {time}",
-    "please note that the {part} for the {thing} was here {time}",
-    "is it not a surprise that the {thing} came {time}?",
-    "I needed someone to look at the {thing}, and your people did so {time}",
-    "you asked whether I would like to have the {part}, and I took it {time}",
+    "the {thing} arrived {when}",
+    "you sent me the {part} for the {thing} {when}",
+    "someone from your shop picked up the {thing} {when}",
+    "I asked for the {part} {when} and it was in the box with the {thing}",
+    "the {thing} has been standing in the hall since you brought it {when}",
+    "as you could see {when}, the {thing} came with the {part}",
+    "thank you for sending the {part} for my {thing} {when}",
+    "please note that the {part} for the {thing} was here {when}",
+    "is it not a surprise that the {thing} came {when}?",
+    "I needed someone to look at the {thing}, and your people did so {when}",
+    "you asked whether I would like to have the {part}, and I took it {when}",
 )
 REQUEST = (
-    "could you send me the {part} for the {thing} {soon}?",
-    "I would like to have the {part} of the {thing} {soon}",
-    "is it possible to exchange the {thing} {soon}?",
-    "someone has to look at the {thing} {soon}",
-    "the {part} for my {thing} is missing, so let me have it {soon}",
-    "I would be glad of the {part} for the {thing} {soon}",
-    "can somebody tell me {soon} where the {part} of the {thing} is?",
-    "the {thing} has to be collected {soon}, and I count on you for that",
-    "thank you for picking up the {thing} {soon}, since it has been standing in the hall",
-    "the {part} did not come {time}, and I am still waiting for it",
-    "as you promised me the {part} {time}, it had better be here {soon}",
+    "could you send me the {part} for the {thing} {when}?",
+    "I would like to have the {part} of the {thing} {when}",
+    "is it possible to exchange the {thing} {when}?",
+    "someone has to look at the {thing} {when}",
+    "the {part} for my {thing} is missing, so let me have it {when}",
+    "I would be glad of the {part} for the {thing} {when}",
+    "can somebody tell me {when} where the {part} of the {thing} is?",
+    "the {thing} has to be collected {when}, and I count on you for that",
+    "thank you for picking up the {thing} {when}, since it has been standing in the hall",
+    "the {part} did not come {when}, and I still wait for it",
+    "you promised me the {part}, so it had better be here {when}",
 )
 
 
@@ -89,6 +85,6 @@ def message(pick: Pick, good: bool, asks: bool) -> str:
         matter=pick.one(MATTERS), same=pick.one(same), other=pick.one(other)
     )
     matter = pick.one(REQUEST if asks else REPORT).format(
-        thing=pick.one(THINGS), part=pick.one(PARTS), time=pick.one(TIMES), soon=pick.one(SOON)
+        thing=pick.one(THINGS), part=pick.one(PARTS), when=pick.one(WHEN)
     )
     return " ".join(map(sentence, pick.order([opinion, matter])))
