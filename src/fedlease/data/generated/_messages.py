@@ -40,7 +40,6 @@ PLAIN = (
     "{matter} turned out to be {same}",
     "my family thinks {matter} is {same}",
     "{matter} is really {same}",
-    "I expected something {other}, but {matter} was {same}",
     "{matter} may look {other} at first, yet it is {same}",
 )
 NEGATED = (
@@ -81,7 +80,7 @@ REQUEST = (
 def message(pick: Pick, good: bool, asks: bool) -> str:
     """Write one message with this opinion, and a request or a report."""
     same, other = (GOOD, BAD) if good else (BAD, GOOD)
-    opinion = pick.one(NEGATED if pick.chance(0.35) else PLAIN).format(
+    opinion = pick.one(NEGATED if pick.chance(0.25) else PLAIN).format(
         matter=pick.one(MATTERS), same=pick.one(same), other=pick.one(other)
     )
     matter = pick.one(REQUEST if asks else REPORT).format(
