@@ -140,6 +140,18 @@ def test_a_second_adapter_and_switching(tmp_path: Path) -> None:
         model.merge_adapter()
 
 
+def test_a_second_adapter_on_other_modules_waits_to_be_activated() -> None:
+    model = adapted("llama", target_modules=["q_proj"])
+    first, before = logits(model), trainable(model)
+    model.add_adapter("other", FedLeaseConfig(r=1, target_modules=["o_proj"], init_lora_weights=False))
+    assert trainable(model) == before
+    assert torch.equal(logits(model), first)
+    model.set_adapter("other")
+    assert all("o_proj" in name for name in trainable(model))
+    assert len(trainable(model)) == 4
+    assert not torch.allclose(logits(model), first)
+
+
 def test_layers_can_be_chosen() -> None:
     model = adapted(
         "llama", target_modules=["q_proj", "o_proj"], exclude_modules=["o_proj"], layers_to_transform=[1]

@@ -40,7 +40,4 @@ class FedLeaseModel(BaseTuner):  # type: ignore[misc]
             layer = FedLeaseLinear(target, adapter_name, peft_config)
         except FedLeaseError as error:
             raise FedLeaseError(f"{current_key}: {error}") from error
-        if adapter_name not in self.active_adapters:
-            # A further adapter does not train until it is made the active one.
-            layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
