@@ -56,6 +56,13 @@ class Allocation:
     reason: str
     threshold: float | None = None
 
+    def __post_init__(self) -> None:
+        clients = len(self.clients)
+        if len(self.labels) != clients or set(self.labels) != set(range(self.num_experts)):
+            raise ValueError(f"{len(self.labels)} labels of {self.num_experts} experts for {clients} clients")
+        if self.distances.shape != (clients, clients) or self.linkage.shape != (clients - 1, 4):
+            raise ValueError(f"distances or linkage are not those of {clients} clients")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Allocation) and self.to_json() == other.to_json()
 
@@ -99,8 +106,8 @@ class Allocation:
                 labels=tuple(int(label) for label in values["labels"]),
                 num_experts=int(values["num_experts"]),
                 scores={int(k): float(score) for k, score in values["scores"].items()},
-                distances=np.array(values["distances"], dtype=np.float64).reshape(len(clients), -1),
-                linkage=np.array(values["linkage"], dtype=np.float64).reshape(-1, 4),
+                distances=np.array(values["distances"], dtype=np.float64),
+                linkage=np.array(values["linkage"], dtype=np.float64),
                 distance=str(values["distance"]),
                 centered=bool(values["centered"]),
                 reason=str(values["reason"]),

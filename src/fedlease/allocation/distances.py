@@ -163,7 +163,7 @@ def _check(updates: Mapping[str, Mapping[str, Update]], same_rank: bool) -> None
             if _shape(update, same_rank) != _shape(reference[name], same_rank):
                 what = "shape or rank" if same_rank else "shape"
                 raise FedLeaseError(
-                    f"module {name!r} of client {client!r} has another {what} than {first!r}'s"
+                    f"module {name!r} of client {client!r} has another {what} than that of {first!r}"
                 )
 
 
