@@ -92,9 +92,7 @@ class FedLease:
     def adapter(self, experts: int = 1, assigned: int = 0) -> Adapter:
         """The plain adapter of the initial phase, or the mixture a client of a cluster uses."""
         top_k = None if self.top_k is None else min(self.top_k, experts)
-        return Adapter(
-            self.rank, self.alpha, self.dropout, experts, assigned, top_k, self.normalize_weights
-        )
+        return Adapter(self.rank, self.alpha, self.dropout, experts, assigned, top_k, self.normalize_weights)
 
     def init(self, modules: Modules, seed: int) -> State:
         """All clients start from the same seeded A, and B = 0 (Algorithm 1, line 2)."""

@@ -26,7 +26,9 @@ def to_all(clients: Sequence[ClientId], weights: Weights, round: int) -> dict[Cl
     return {client: Message(weights, {"round": round}) for client in clients}
 
 
-def train_lora(adapter: Adapter, start: Weights, down: Message, site: Site, purpose: str = "train") -> Weights:
+def train_lora(
+    adapter: Adapter, start: Weights, down: Message, site: Site, purpose: str = "train"
+) -> Weights:
     """Train A and B of a plain LoRA adapter on the client's rows, from ``start``."""
     learn = Learn(("A", "B"), round=int(down.facts["round"]), purpose=purpose)
     return site.train(Model(adapter, start), learn)

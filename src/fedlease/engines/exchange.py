@@ -1,4 +1,4 @@
-"""What every engine does with a message: run the client's side of a task, check what comes up, count bytes."""
+"""What every engine does with a message: do a client's task, check what comes up, count bytes."""
 
 from __future__ import annotations
 

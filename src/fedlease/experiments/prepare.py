@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from fedlease.core.protocols import Algorithm, ClientId
 from fedlease.core.progress import Watch
+from fedlease.core.protocols import Algorithm, ClientId
 from fedlease.data.catalog import find
 from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source

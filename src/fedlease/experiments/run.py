@@ -92,7 +92,9 @@ def default_name(spec: Spec) -> str:
 
 def _same(resolved: Mapping[str, Any], federation: Federation, folder: Path) -> None:
     if resolved["model"]["fingerprint"] != federation.base.fingerprint:
-        raise FedLeaseError(f"{folder}: the model at {federation.base.path} is not the one the run began with")
+        raise FedLeaseError(
+            f"{folder}: the model at {federation.base.path} is not the one the run began with"
+        )
     for client, facts in federation.clients.items():
         if resolved["clients"][client]["rows_hash"] != facts["rows_hash"]:
             raise FedLeaseError(f"{folder}: the rows of client {client} are not those the run began with")
@@ -180,5 +182,3 @@ def _write_adapters(folder: Path, federation: Federation, state: Any, engine: In
     heads.mkdir(exist_ok=True)
     for labels, head in base.heads.items():
         save_value(dict(head.state_dict()), heads, str(labels))
-
-

@@ -90,7 +90,7 @@ class Store:
         found = value.get("format") if isinstance(value, dict) else None
         if found != FORMAT:
             raise FedLeaseError(
-                f"{self.folder / name} has format {found}; this fedlease ({version('fedlease')}) reads {FORMAT}"
+                f"{self.folder / name} has format {found}; fedlease {version('fedlease')} reads {FORMAT}"
             )
         return dict(value)
 

@@ -70,5 +70,5 @@ def choose(
 
 def cpu_multiplies_bfloat16() -> bool:
     """Tell whether the processor has AMX-BF16 or AVX512-BF16 instructions."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -14,7 +14,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.training.models import config_of
 
 
-def modules_of(model: nn.Module, targets: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
+def modules_of(model: Any, targets: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
     """Return the adapted modules: dotted path -> (l outputs, d inputs).
 
     Args:
@@ -41,11 +41,11 @@ def modules_of(model: nn.Module, targets: Sequence[str] | None = None) -> dict[s
     return found
 
 
-def _linear_shape(module: nn.Module) -> tuple[int, int] | None:
+def _linear_shape(module: Any) -> tuple[int, int] | None:
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return int(module.out_features), int(module.in_features)
     if type(module).__name__ == "Conv1D":  # GPT-2 keeps its weight transposed
-        inputs, outputs = module.weight.shape  # type: ignore[union-attr, misc]
+        inputs, outputs = module.weight.shape
         return int(outputs), int(inputs)
     return None
 

@@ -93,7 +93,5 @@ class TorchSite:
 
     def _tell(self, step: Step, purpose: str, round: int) -> None:
         self.watch(
-            Progress(
-                self.client, round, purpose, step.rows, step.done, step.total, step.loss, step.seconds
-            )
+            Progress(self.client, round, purpose, step.rows, step.done, step.total, step.loss, step.seconds)
         )

@@ -1,0 +1,141 @@
+"""The commands. Each imports what it needs when it runs, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedlease.cli.screen import console
+from fedlease.core.errors import FedLeaseError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Federated LoRA fine-tuning: clients with different tasks share experts (FedLEASE) and what it is "
+    "compared with.",
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
+
+
+def main() -> None:
+    """Run a command; a `FedLeaseError` becomes one line and exit code 2."""
+    try:
+        app()
+    except FedLeaseError as error:
+        message = " ".join(str(error).split())
+        print(f"fedlease: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("fedlease: stopped; 'fedlease resume DIR' goes on from the last round", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder that holds glue/; else FEDLEASE_DATA, the hub, made-up text."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the two runs and the pictures go.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Covers everything random.")] = 0,
+) -> None:
+    """16 clients with 4 tasks on MiniLM: FedLEASE beside FedIT on the same data and seed."""
+    from fedlease.cli.demo import run_demo
+
+    run_demo(console(), data, out, seed)
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="A TOML specification.", metavar="SPEC.toml")],
+    out: Out = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a key: method.rank=8", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Run a federation from its specification."""
+    from fedlease.cli.live import report, shown
+    from fedlease.experiments.run import run as go
+
+    with shown() as (screen, live):
+        report(screen, go(spec, out, overrides=set_ or (), observer=live))
+
+
+@app.command()
+def resume(folder: RunFolder) -> None:
+    """Go on with a run that was stopped; the result equals that of a run never stopped."""
+    from fedlease.cli.live import report, shown
+    from fedlease.experiments.run import resume as go
+
+    with shown() as (screen, live):
+        report(screen, go(folder, observer=live))
+
+
+@app.command()
+def show(folder: RunFolder) -> None:
+    """Print what a run found and what it cost."""
+    from fedlease.experiments.results import Run
+    from fedlease.report.summary import run_report
+
+    console().print(run_report(Run(folder).record))
+
+
+@app.command()
+def methods() -> None:
+    """List the methods with their settings."""
+    from rich.table import Table
+
+    from fedlease.algorithms.registry import methods as known
+
+    table = Table("method", "what it does", "published", "settings")
+    for method in known().values():
+        settings = ", ".join(f"{key}={value}" for key, value in method.options().items())
+        table.add_row(method.name, method.summary, method.paper, settings)
+    console().print(table)
+
+
+@app.command()
+def params(
+    model: Annotated[str, typer.Option(help="roberta-large, llama-2-7b, minilm, smollm2, or a config.json.")],
+    method: Annotated[str, typer.Option(help="A method; see 'fedlease methods'.")] = "fedlease",
+    rank: Annotated[int, typer.Option(help="Rank of every LoRA adapter.")] = 4,
+    experts: Annotated[int, typer.Option(help="Number of experts, where the method has some.")] = 4,
+    labels: Annotated[int, typer.Option(min=1, help="Labels of the task head, for classifiers.")] = 2,
+) -> None:
+    """Count what one client trains, on the meta device: no weights are needed."""
+    from fedlease.experiments.params import parameters
+
+    found = parameters(model, method, rank, experts, labels)
+    parts = ", ".join(f"{part} {number:,}" for part, number in found.by_part.items())
+    screen = console()
+    screen.print(f"base model {found.base:,}", highlight=False)
+    screen.print(f"trainable  {found.trainable:,} ({parts})", highlight=False)
+    screen.print(f"% Param    {found.percent:.4f} %", highlight=False)
+
+
+@app.command()
+def allocate(
+    adapters: Annotated[list[Path], typer.Argument(help="Folders of stock PEFT LoRA adapters.")],
+    max_experts: Annotated[int, typer.Option(min=1, help="The largest number of experts considered.")] = 8,
+    distance: Annotated[str, typer.Option(help="product (of B A) or b (Eq. 2 of the paper).")] = "product",
+    centered: Annotated[bool, typer.Option(help="Take the mean update out before comparing.")] = True,
+    picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("allocation.png"),
+) -> None:
+    """Tell which of these LoRA adapters belong together."""
+    from fedlease.allocate import allocate as go
+    from fedlease.report.allocation_figure import allocation_figure
+    from fedlease.report.summary import allocation_text
+
+    found = go([str(path) for path in adapters], max_experts, distance=distance, centered=centered).to_json()  # type: ignore[arg-type]
+    screen = console()
+    text = allocation_text({"allocation": found})
+    if text is not None:
+        screen.print(text)
+    allocation_figure(found, picture)
+    screen.print(f"picture: {picture}", highlight=False)

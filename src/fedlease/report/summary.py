@@ -1,0 +1,150 @@
+"""Tables of what runs found and cost, made from their records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Record = Mapping[str, Any]
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def label(record: Record) -> str:
+    """The name of a run in tables: its method's."""
+    return str(record["spec"]["method"]["name"])
+
+
+def groups(record: Record) -> dict[str, list[str]]:
+    """The clients of every group of a spec, in the order of the spec."""
+    found: dict[str, list[str]] = {entry["name"]: [] for entry in record["spec"]["clients"]}
+    for client, facts in record["clients"].items():
+        found[facts["group"]].append(client)
+    return found
+
+
+def last_scores(record: Record, metric: str = "accuracy") -> dict[str, float]:
+    """Every client's score in the last scored round; empty before one."""
+    for entry in reversed(record["rounds"]):
+        if entry["metrics"]:
+            return {client: scores[metric] for client, scores in entry["metrics"].items()}
+    return {}
+
+
+def accuracy_table(records: Sequence[Record]) -> Table:
+    """Accuracy in percent, a run a row: mean over the clients of each group, then over all clients."""
+    first = records[0]
+    table = Table(title=f"Accuracy after round {len(first['rounds'])} (%)", title_justify="left")
+    table.add_column("method")
+    for group, clients in groups(first).items():
+        table.add_column(f"{group} ({len(clients)})", justify="right")
+    table.add_column("average", justify="right")
+    for record in records:
+        scores = last_scores(record)
+        if not scores:
+            continue
+        of_groups = [mean(scores[client] for client in clients) for clients in groups(record).values()]
+        cells = [f"{100 * value:.1f}" for value in (*of_groups, mean(scores.values()))]
+        table.add_row(label(record), *cells)
+    return table
+
+
+def client_table(record: Record) -> Table:
+    """One client a row: its rows, its expert, its accuracy and loss now."""
+    table = Table(title=f"Clients of {record['spec']['name']} ({label(record)})", title_justify="left")
+    for column in ("client", "train rows", "test rows", "expert", "loss", "accuracy %"):
+        table.add_column(column, justify="left" if column == "client" else "right")
+    allocation, scores = record.get("allocation"), last_scores(record)
+    experts = dict(zip(allocation["clients"], allocation["labels"], strict=True)) if allocation else {}
+    losses = record["rounds"][-1]["loss"] if record["rounds"] else {}
+    for client, facts in record["clients"].items():
+        table.add_row(
+            client,
+            str(facts["train_rows"]),
+            str(facts["test_rows"]) + ("*" if facts["shared_test_rows"] else ""),
+            str(experts.get(client, "-")),
+            f"{losses[client]:.3f}" if client in losses else "-",
+            f"{100 * scores[client]:.1f}" if client in scores else "-",
+        )
+    if any(facts["shared_test_rows"] for facts in record["clients"].values()):
+        table.caption = "* some test rows are shared with other clients: the data set has too few"
+    return table
+
+
+def allocation_text(record: Record) -> RenderableType | None:
+    """Which clients share an expert, and why so many experts; None without an allocation."""
+    allocation = record.get("allocation")
+    if allocation is None:
+        return None
+    lines = [Text("Experts", style="bold")]
+    for expert in range(allocation["num_experts"]):
+        pairs = zip(allocation["clients"], allocation["labels"], strict=True)
+        members = [client for client, own in pairs if own == expert]
+        lines.append(Text(f"  {expert}: {', '.join(members)}"))
+    scores = ", ".join(f"{k}: {score:.2f}" for k, score in allocation["scores"].items())
+    lines.append(Text(f"  silhouette by number of experts: {scores}"))
+    lines.append(Text(f"  {allocation['reason']}"))
+    return Group(*lines)
+
+
+def cost_table(records: Sequence[Record]) -> Table:
+    """Bytes up and down over the whole run, by part, and where the time went."""
+    table = Table(title="Cost of the whole run", title_justify="left")
+    for column in ("method", "sent up", "sent down", "time", "training", "scoring", "rest", "rows/s"):
+        table.add_column(column, justify="left" if column in ("method", "sent up", "sent down") else "right")
+    for record in records:
+        seconds = {key: total_seconds(record, key) for key in ("total", "train", "score", "other")}
+        total = max(seconds["total"], 1e-9)
+        rows = sum(entry["rows"]["train"] for entry in record["rounds"])
+        shares = [f"{100 * seconds[key] / total:.1f} %" for key in ("train", "score", "other")]
+        rate = f"{rows / max(seconds['train'], 1e-9):.0f}"
+        up, down = total_bytes(record, "up"), total_bytes(record, "down")
+        table.add_row(label(record), parts(up), parts(down), f"{total:.0f} s", *shares, rate)
+    return table
+
+
+def total_seconds(record: Record, key: str) -> float:
+    """Seconds over all rounds: ``total``, ``train``, ``score`` or ``other``."""
+    return sum(float(entry["seconds"][key]) for entry in record["rounds"])
+
+
+def total_bytes(record: Record, direction: str) -> dict[str, int]:
+    """Bytes over all rounds by part of the adapter."""
+    sums: dict[str, int] = {}
+    for entry in record["rounds"]:
+        for part, size in entry["bytes"][direction].items():
+            sums[part] = sums.get(part, 0) + size
+    return sums
+
+
+def parts(sizes: Mapping[str, int]) -> str:
+    """``12.3 MB (A 4.1 MB, B 8.2 MB)``."""
+    if not sizes:
+        return "nothing"
+    named = ", ".join(f"{part} {human(size)}" for part, size in sorted(sizes.items()))
+    return f"{human(sum(sizes.values()))} ({named})"
+
+
+def human(size: float) -> str:
+    """A number of bytes with three digits and a unit of thousands."""
+    for unit in UNITS[:-1]:
+        if abs(size) < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} {UNITS[-1]}"
+
+
+def run_report(record: Record) -> Group:
+    """All that ``fedlease show`` prints."""
+    state = f"{record['spec']['name']}: {record['status']}, {len(record['rounds'])} of "
+    head = Text(f"{state}{record['spec']['rounds']} rounds, seed {record['seed']}", style="bold")
+    plan = record["plan"]
+    how = f"{plan['precision']}, {plan['attention']} attention, {plan['threads']} threads on {plan['device']}"
+    pieces: list[RenderableType] = [head, Text(f"{record['model']['path']} in {how} ({plan['why']})")]
+    allocation = allocation_text(record)
+    pieces += [client_table(record), *([allocation] if allocation else [])]
+    return Group(*pieces, accuracy_table([record]), cost_table([record]))

@@ -1,0 +1,130 @@
+"""What every method must do, run over all that the registry finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy import MODULES, ThroughBytes, ToySite, Unreliable, equal, models, play, sites
+
+from fedlease.algorithms.registry import build, methods
+from fedlease.core.adapter import lora_init, trainable
+from fedlease.core.codec import load_value, save_value
+from fedlease.core.weights import select
+from fedlease.engines.inprocess import InProcess
+
+TARGETS = {"a-0": 0.1, "a-1": 0.11, "b-0": 2.0, "b-1": 2.02, "c-0": 5.0, "c-1": 5.1}
+ROUNDS = 4
+
+every_method = pytest.mark.parametrize("name", list(methods()))
+
+
+@every_method
+def test_bytes_and_a_rebuilt_method_change_nothing(name: str) -> None:
+    direct, wire = InProcess(build(name), sites(TARGETS)), ThroughBytes(name, {}, sites(TARGETS))
+    there = models(build(name), play(build(name), direct, ROUNDS), direct)
+    back = models(build(name), play(build(name), wire, ROUNDS), wire)
+    assert all(equal(there[client].weights, back[client].weights) for client in TARGETS)
+    assert all(there[client].adapter == back[client].adapter for client in TARGETS)
+
+
+@every_method
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+def test_resumed_equals_uninterrupted(name: str, stopped_after: int, tmp_path: Path) -> None:
+    algorithm = build(name)
+    whole = InProcess(algorithm, sites(TARGETS))
+    expected = models(algorithm, play(algorithm, whole, ROUNDS), whole)
+
+    first = InProcess(algorithm, sites(TARGETS))
+    state = play(algorithm, first, stopped_after)
+    save_value(state, tmp_path, "state")
+    again = load_value(type(state), tmp_path, "state")
+    second = InProcess(build(name), sites(TARGETS), first.kept)
+    for _ in range(ROUNDS - stopped_after):
+        again = build(name).round(again, second)
+    resumed = models(algorithm, again, second)
+    assert all(equal(expected[client].weights, resumed[client].weights) for client in TARGETS)
+
+
+@every_method
+def test_the_order_of_clients_does_not_matter(name: str) -> None:
+    forward = InProcess(build(name), sites(TARGETS))
+    backward = InProcess(build(name), sites(dict(reversed(TARGETS.items()))))
+    first = models(build(name), play(build(name), forward, ROUNDS), forward)
+    second = models(build(name), play(build(name), backward, ROUNDS), backward)
+    assert all(equal(first[client].weights, second[client].weights) for client in TARGETS)
+
+
+@every_method
+def test_what_a_client_keeps_stays_home(name: str) -> None:
+    class Watching(InProcess):
+        def each(self, task, down):  # type: ignore[no-untyped-def]
+            answers = super().each(task, down)
+            for client, answer in answers.items():
+                kept = self.kept[client]
+                shared = [key for key in answer.weights if key in kept]
+                assert not shared, f"{client} sends up {shared}, which it keeps"
+            return answers
+
+    algorithm = build(name)
+    play(algorithm, Watching(algorithm, sites(TARGETS)), ROUNDS)
+
+
+@every_method
+def test_alike_clients_get_what_one_would_get_alone(name: str) -> None:
+    algorithm = build(name)
+    engine = InProcess(algorithm, sites(dict.fromkeys(("a", "b", "c"), 0.7)))
+    got = models(algorithm, play(algorithm, engine, ROUNDS), engine)
+    alone = build("local_only", rank=algorithm.rank)
+    single = InProcess(alone, {"a": ToySite(0.7)})
+    expected = models(alone, play(alone, single, ROUNDS), single)["a"].weights
+    for model in got.values():
+        own = select(model.weights, ("A", "B"))
+        for key, tensor in own.items():
+            mine = tensor[model.adapter.assigned] if model.adapter.experts > 1 else tensor
+            assert (mine - expected[key]).abs().max() < 1e-6
+
+
+@every_method
+def test_a_client_that_was_never_reached_can_still_be_deployed(name: str) -> None:
+    algorithm = build(name)
+    state = algorithm.init(MODULES, 0)
+    model = algorithm.deploy(algorithm.serve(state, "new"), {})
+    assert equal(select(model.weights, ("A", "B")), lora_init(MODULES, model.adapter.rank, 0))
+
+
+@every_method
+@pytest.mark.parametrize("round", [1, 3])
+def test_a_round_is_over_who_answered(name: str, round: int) -> None:
+    algorithm = build(name)
+    engine = Unreliable(algorithm, sites(TARGETS))
+    engine.missing = frozenset({(round, "b-1")})
+    state = play(algorithm, engine, ROUNDS)
+    there = {client: target for client, target in TARGETS.items() if client != "b-1"}
+    assert set(models(algorithm, state, engine)) == set(TARGETS)
+    engine = Unreliable(algorithm, sites(TARGETS))
+    engine.missing = frozenset((number, "b-1") for number in range(1, ROUNDS + 1))
+    without = play(algorithm, engine, ROUNDS)
+    alone = InProcess(algorithm, sites(there))
+    expected = play(algorithm, alone, ROUNDS)
+    for client in there:
+        got = algorithm.deploy(algorithm.serve(without, client), engine.kept.get(client, {}))
+        want = algorithm.deploy(algorithm.serve(expected, client), alone.kept.get(client, {}))
+        assert equal(got.weights, want.weights)
+
+
+@every_method
+def test_another_seed_gives_another_start(name: str) -> None:
+    algorithm = build(name)
+    first, second = (algorithm.serve(algorithm.init(MODULES, seed), "a").weights for seed in (0, 1))
+    assert not equal(first, second)
+
+
+@every_method
+@pytest.mark.parametrize("experts", [1, 3])
+def test_the_main_phase_is_what_is_trained(name: str, experts: int) -> None:
+    model, learn = build(name).main_phase(MODULES, experts)
+    counts = trainable(model, learn)
+    assert set(counts) <= set(learn.parts)
+    assert counts["A"] == build(name).rank * 8  # two modules of four inputs
+    assert counts["B"] == build(name).rank * 5  # of three and two outputs

