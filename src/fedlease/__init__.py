@@ -16,9 +16,9 @@ __version__ = "0.1.0"
 __all__ = ["Allocation", "FedLeaseError", "Run", "Spec", "allocate", "resume", "run"]
 
 if TYPE_CHECKING:
-    from fedlease.allocate import allocate
     from fedlease.allocation import Allocation
     from fedlease.core.errors import FedLeaseError
+    from fedlease.experiments.allocate import allocate
     from fedlease.experiments.results import Run
     from fedlease.experiments.run import resume, run
     from fedlease.experiments.spec import Spec
@@ -28,7 +28,7 @@ _PLACES = {
     "FedLeaseError": "fedlease.core.errors",
     "Run": "fedlease.experiments.results",
     "Spec": "fedlease.experiments.spec",
-    "allocate": "fedlease.allocate",
+    "allocate": "fedlease.experiments.allocate",
     "resume": "fedlease.experiments.run",
     "run": "fedlease.experiments.run",
 }

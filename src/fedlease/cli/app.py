@@ -128,7 +128,7 @@ def allocate(
     picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("allocation.png"),
 ) -> None:
     """Tell which of these LoRA adapters belong together."""
-    from fedlease.allocate import allocate as go
+    from fedlease.experiments.allocate import allocate as go
     from fedlease.report.allocation_figure import allocation_figure
     from fedlease.report.summary import allocation_text
 

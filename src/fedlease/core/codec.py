@@ -36,7 +36,7 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         TypeError: the value holds something else.
     """
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().contiguous()
+        tensors[path] = value.detach().contiguous().clone()  # safetensors refuses shared storage
         return path
     if isinstance(value, np.ndarray):
         tensors[path] = torch.from_numpy(np.array(value))

@@ -16,6 +16,7 @@ from fedlease.core.protocols import Algorithm, ClientId
 from fedlease.data.catalog import find
 from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
+from fedlease.data.where import VARIABLE
 from fedlease.experiments.spec import ClientSpec, Spec
 from fedlease.tasks import classification
 from fedlease.tasks.base import Example
@@ -95,8 +96,10 @@ def prepare(spec: Spec, beside: Path, watch: Watch, plan: Plan | None = None) ->
 
 def data_root(spec: Spec, beside: Path) -> Path | None:
     """The folder of named data sets: the spec's, else FEDLEASE_DATA, else None (the hub)."""
-    root = spec.data.root or os.environ.get("FEDLEASE_DATA")
-    return (beside / root).resolve() if root else None
+    if spec.data.root is not None:
+        return (beside / spec.data.root).resolve()
+    named = os.environ.get(VARIABLE)
+    return Path(named).resolve() if named else None
 
 
 def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:

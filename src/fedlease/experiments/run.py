@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +13,9 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.experiments.meter import Meter, Observer
-from fedlease.experiments.prepare import Federation, plan_facts, prepare
+from fedlease.experiments.prepare import Federation, data_root, plan_facts, prepare
 from fedlease.experiments.results import Run
-from fedlease.experiments.spec import Spec, make_spec, read_spec
+from fedlease.experiments.spec import DataSpec, Spec, make_spec, read_spec
 from fedlease.experiments.store import Kept, Store, surroundings
 from fedlease.training.precision import Plan
 from fedlease.tuner.export import save_lora, save_mixture
@@ -57,7 +56,7 @@ def run(
     resolved = {
         "spec": spec.model_dump(mode="json"),
         "beside": str(beside),
-        "data_root": os.environ.get("FEDLEASE_DATA"),
+        "data_root": str(root) if (root := data_root(spec, beside)) else None,
         "plan": plan_facts(federation.plan),
         "model": {"path": federation.base.path, "fingerprint": federation.base.fingerprint},
         "clients": federation.clients,
@@ -77,8 +76,8 @@ def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
     if (store.folder / "record.json").is_file() and finished.record["status"] == "complete":
         return finished
     spec = make_spec(resolved["spec"], str(store.folder / "spec.json"))
-    if spec.data.root is None and resolved["data_root"]:
-        os.environ.setdefault("FEDLEASE_DATA", resolved["data_root"])
+    if resolved["data_root"]:  # where the rows were, whatever the environment says now
+        spec = spec.model_copy(update={"data": DataSpec(root=resolved["data_root"])})
     meter = Meter(observer)
     federation = prepare(spec, Path(resolved["beside"]), meter.step, Plan(**resolved["plan"]))
     _same(resolved, federation, store.folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -203,7 +204,7 @@ def _one_line(error: ValidationError) -> str:
 def _known(path: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, Any] = {"model": ModelSpec, "data": DataSpec, "clients": ClientSpec}
     if path and path[0] == "training":
-        return list(Training.__dataclass_fields__)
+        return [field.name for field in fields(Training)]
     return list((tables[str(path[0])] if path else Spec).model_fields)
 
 

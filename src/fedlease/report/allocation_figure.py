@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import write_bytes
+from fedlease.report.canvas import OKABE_ITO, new_figure, save_figure
 
-# Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7A5195")
 GREY = "#8A8A8A"
 MOST_NAMES = 96
 """Above this many clients their names would be unreadable and are left out."""
@@ -39,7 +35,7 @@ def allocation_figure(allocation_json: Mapping[str, Any], path: Path) -> None:
         figure = _figure(allocation_json)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FedLeaseError(f"not the record of an allocation: {type(error).__name__} {error}") from error
-    _write(figure, Path(path))
+    save_figure(figure, Path(path))
 
 
 def _figure(record: Mapping[str, Any]) -> Figure:
@@ -49,8 +45,7 @@ def _figure(record: Mapping[str, Any]) -> Figure:
     left = 2.6 + 0.15 * side  # of the dendrogram
     margin, gap, top = 0.75, 0.3 + min(names, 3.0), 2.3
     width, height = margin + left + gap + side + 1.3, 0.75 + side + 0.95 + top + 0.75
-    figure = Figure(figsize=(width, height), dpi=120)
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height, layout=None)
 
     def place(x: float, y: float, w: float, h: float) -> Axes:
         return figure.add_axes((x / width, y / height, w / width, h / height))
@@ -73,11 +68,17 @@ def _silhouettes(axes: Axes, record: Mapping[str, Any]) -> None:
     scores = {int(k): float(score) for k, score in record["scores"].items()}
     chosen = int(record["num_experts"])
     axes.plot(
-        list(scores), list(scores.values()), "o-", color=COLORS[0], markersize=5, clip_on=False, zorder=3
+        list(scores), list(scores.values()), "o-", color=OKABE_ITO[0], markersize=5, clip_on=False, zorder=3
     )
     if chosen in scores:
         axes.scatter(
-            [chosen], [scores[chosen]], s=150, facecolors="none", edgecolors=COLORS[1], linewidths=2, zorder=4
+            [chosen],
+            [scores[chosen]],
+            s=150,
+            facecolors="none",
+            edgecolors=OKABE_ITO[1],
+            linewidths=2,
+            zorder=4,
         )
     threshold = record.get("threshold")
     if threshold is not None:
@@ -165,7 +166,7 @@ def _distances(axes: Axes, bar: Axes, record: Mapping[str, Any], order: list[int
 
 
 def _color(expert: int) -> str:
-    return COLORS[expert % len(COLORS)]
+    return OKABE_ITO[expert % len(OKABE_ITO)]
 
 
 def _note(
@@ -183,12 +184,3 @@ def _note(
 def _bare(axes: Axes, keep: Sequence[str]) -> None:
     for name, spine in axes.spines.items():
         spine.set_visible(name in keep)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    try:
-        write_bytes(path, content.getvalue())
-    except OSError as error:
-        raise FedLeaseError(f"cannot write the picture {path}: {error.strerror or error}") from error

@@ -31,7 +31,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content.getvalue())
     except OSError as error:
-        raise FedLeaseError(f"cannot write the picture {path}: {error.strerror}") from error
+        raise FedLeaseError(f"cannot write the picture {path}: {error.strerror or error}") from error

@@ -83,6 +83,7 @@ def load_base(
         model = AutoModelForSequenceClassification.from_pretrained(
             path,
             num_labels=counts[0],
+            ignore_mismatched_sizes=True,  # a saved head of another size is replaced anyway
             dtype=getattr(torch, plan.precision),
             attn_implementation=plan.attention,
         )

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fedlease.allocate import allocate
 from fedlease.allocation import cluster
 from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.allocate import allocate
 
 NAMES = [f"encoder.layer.{i}.attention.{part}" for i in range(3) for part in ("query", "value")]
 
@@ -107,6 +107,7 @@ def test_other_kinds_of_lora_are_refused():
 
 
 def test_state_dicts_need_no_peft():
-    code = "import sys, fedlease.allocate; print('peft' in sys.modules or 'transformers' in sys.modules)"
+    loaded = "'peft' in sys.modules or 'transformers' in sys.modules"
+    code = f"import sys, fedlease.experiments.allocate; print({loaded})"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

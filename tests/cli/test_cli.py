@@ -1,0 +1,153 @@
+"""The command line: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fedlease
+from fedlease.cli import main
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Call the command line; return exit code, what it printed, and what it complained."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fedlease", *map(str, arguments)])
+        with pytest.raises(SystemExit) as raised:
+            main()
+        shown = capsys.readouterr()
+        return int(raised.value.code or 0), shown.out, shown.err
+
+    return call
+
+
+def toml(spec: dict[str, Any], path: Path) -> Path:
+    """Write a spec as TOML: tables of plain values, and a list of tables."""
+
+    def table(values: dict[str, Any]) -> str:
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+    tables = {key: value for key, value in spec.items() if isinstance(value, dict)}
+    plain = {key: v for key, v in spec.items() if key not in tables and key != "clients"}
+    text = table(plain) + "".join(f"[{key}]\n{table(value)}" for key, value in tables.items())
+    path.write_text(text + "".join(f"[[clients]]\n{table(client)}" for client in spec["clients"]))
+    return path
+
+
+def test_run_show_and_resume(command: Any, spec_of: Any, tmp_path: Path) -> None:
+    path, out = toml(spec_of(), tmp_path / "spec.toml"), tmp_path / "out"
+    code, shown, _ = command("run", path, "--out", out, "--set", "rounds=2")
+    assert code == 0
+    for words in ("round 2/2", "loss", "accuracy", "% outside training and scoring", "tone-1", "Experts"):
+        assert words in shown
+    code, again, _ = command("show", out)
+    assert code == 0
+    assert "complete, 2 of 2 rounds, seed 0" in again
+    assert command("resume", out)[0] == 0
+    code, _, complaint = command("run", path, "--out", out)
+    assert code == 2
+    assert "already exists" in complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "nowhere.toml"), "cannot read nowhere.toml"),
+        (("resume", "nowhere"), "not the folder of a run"),
+        (("show", "nowhere"), "not the folder of a run"),
+        (("params", "--model", "gpt-9"), "no shape is known"),
+        (("params", "--model", "minilm", "--rank", "0"), "rank is 0"),
+        (("params", "--model", "minilm", "--experts", "0"), "expert 0 of 0 does not exist"),
+        (("params", "--model", "minilm", "--method", "x"), "there is no method 'x'"),
+        (("allocate", "nowhere-a", "nowhere-b"), "nowhere-a"),
+        (("demo", "--data", "nowhere"), "there is no folder nowhere"),
+    ],
+)
+def test_failures_are_one_line_and_exit_code_2(
+    command: Any, arguments: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = command(*arguments)
+    assert code == 2
+    assert says in complaint
+    assert complaint.startswith("fedlease: ")
+    assert complaint.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": {"name": "no/such-model"}}, "cannot load model 'no/such-model'"),
+        ({"clients.0": {"train": "gone.csv"}}, "gone.csv"),
+        ({"clients.0": {"train": "empty.jsonl"}}, "empty.jsonl"),
+        ({"clients.0": {"train": "rows.jsonl", "text": ["txt"]}}, "txt"),
+        ({"clients.0": {"train": "rows.jsonl", "labels": ["only"]}}, "rows.jsonl"),
+        ({"clients.0": {"train": "rows.jsonl", "train_rows": 500}}, "mine"),
+    ],
+)
+def test_bad_data_and_models_are_named_and_nothing_is_written(
+    command: Any, spec_of: Any, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    lines = [json.dumps({"text": f"number {i}", "label": i % 2}) for i in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    spec = spec_of()
+    if "clients.0" in changes:
+        entry = {"name": "mine", "text": ["text"], "train_rows": 20, "test_rows": 10, **changes["clients.0"]}
+        spec["clients"] = [entry, *spec["clients"][1:]]
+    else:
+        spec.update(changes)
+    path, out = toml(spec, tmp_path / "spec.toml"), tmp_path / "out"
+    code, _, complaint = command("run", path, "--out", out)
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert says in complaint
+    assert not out.exists()
+
+
+def test_params_prints_the_papers_percentage(command: Any) -> None:
+    code, shown, _ = command("params", "--model", "roberta-large", "--rank", "4", "--experts", "4")
+    assert code == 0
+    assert "737,280" in shown
+    assert "0.2075 %" in shown
+
+
+def test_methods_lists_all(command: Any) -> None:
+    code, shown, _ = command("methods")
+    assert code == 0
+    for name in ("fedlease", "fedlease_paper", "fedit", "local_only"):
+        assert name in shown
+
+
+def test_allocate_says_which_adapters_belong_together(command: Any, spec_of: Any, tmp_path: Path) -> None:
+    run = fedlease.run(spec_of(method={"name": "local_only", "rank": 2}, rounds=1), tmp_path / "run")
+    picture = tmp_path / "picture.png"
+    folders = [run.adapter(client) for client in run.record["clients"]]
+    code, shown, _ = command("allocate", *folders, "--picture", picture)
+    assert code == 0
+    assert "silhouette by number of experts: 2:" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    found = fedlease.allocate([str(folder) for folder in folders])
+    assert len(found.labels) == 4
+    assert set(found.scores) == {2, 3}
+
+
+def test_help_loads_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['fedlease', '--help']\n"
+        "from fedlease.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "Federated LoRA" in shown
+    assert shown.strip().endswith("False")

@@ -1,0 +1,139 @@
+"""Specifications: what cannot be is said in one line, by its key; overrides; own files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+import fedlease
+from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.params import parameters
+from fedlease.experiments.spec import make_spec, read_spec
+
+CLIENTS = [{"name": "a", "data": "tone"}, {"name": "b", "data": "tone"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"round": 3}, "round: there is no such key; known here: name, seed, rounds"),
+        ({"training": {"lr": 1}}, "training.lr: there is no such key; known here: learning_rate"),
+        ({"model": {"path": "x"}}, "model.path: there is no such key"),
+        ({"clients": [*CLIENTS, {"name": "c", "dta": "x"}]}, "clients.2.dta: there is no such key"),
+        ({"rounds": 0}, "rounds: .*greater than 0"),
+        ({"training": {"batch_size": 0}}, "training.batch_size is 0"),
+        ({"method": {"name": "fedavg"}}, "there is no method 'fedavg'; there are: fedit"),
+        ({"method": {"rank": 4}}, "method.name is missing"),
+        ({"method": {"name": "fedit", "rank": 0}}, "rank is 0"),
+        ({"method": {"name": "fedit", "ranks": 4}}, "no setting 'ranks'"),
+        ({"method": {"name": "fedlease", "experts": 3}}, "method.experts is 3, more experts than the 2"),
+        ({"method": {"name": "fedlease", "max_experts": 3}}, "max_experts is 3, more experts than"),
+        ({"clients": CLIENTS[:1]}, "at least two clients, and there is 1"),
+        ({"clients": []}, "at least two clients, and there is 0"),
+        ({"clients": [CLIENTS[0], CLIENTS[0]]}, "two clients are called a"),
+        ({"clients": [CLIENTS[0], {"name": "b"}]}, "one of data, train or hub"),
+        ({"clients": [CLIENTS[0], {"name": "b", "train": "x.csv"}]}, "text must name one or two columns"),
+        ({"clients": [CLIENTS[0], {"name": "../b", "data": "tone"}]}, "clients.1.name"),
+        ({"seed": -1}, "seed"),
+        ({"model": {"precision": "float16"}}, "model.precision"),
+    ],
+)
+def test_what_cannot_be_is_said_by_its_key(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(FedLeaseError, match=says) as raised:
+        make_spec({"clients": CLIENTS, **changes})
+    assert "\n" not in str(raised.value)
+
+
+def test_toml_errors_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FedLeaseError, match=r"cannot read .*none\.toml"):
+        read_spec(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("rounds = \nseed = 1")
+    with pytest.raises(FedLeaseError, match=r"bad\.toml is not valid TOML.*line 1"):
+        read_spec(tmp_path / "bad.toml")
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text('[[clients]]\nname="a"\ndata="tone"\n[[clients]]\nname="b"\ndata="answers"\n')
+    spec = read_spec(
+        path, ["method.name=fedit", "method.rank=2", "clients.*.train_rows=5", "clients.b.test_rows=7"]
+    )
+    assert spec.name == "two"
+    assert spec.method == {"name": "fedit", "rank": 2}
+    assert [client.train_rows for client in spec.clients] == [5, 5]
+    assert [client.test_rows for client in spec.clients] == [None, 7]
+    for override, says in (
+        ("rounds", "key=value"),
+        ("clients.c.train_rows=1", "no client entry called c"),
+        ("rounds.x=1", "rounds"),
+        ("training.lr=1", "no such key"),
+    ):
+        with pytest.raises(FedLeaseError, match=says):
+            read_spec(path, ["rounds=2", override])
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def test_own_files_work_as_named_data_sets_do(
+    spec_of: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = ("fine", "broken", "late")
+    rows = [
+        {"title": f"parcel {i}", "body": f"it came {kinds[i % 3]}", "class": kinds[i % 3]} for i in range(60)
+    ]
+    clients = []
+    for name, suffix in (("north", "jsonl"), ("east", "csv"), ("south", "parquet")):
+        write_rows(tmp_path / f"{name}.{suffix}", rows)
+        entry = {"name": name, "train": f"{name}.{suffix}", "text": ["title", "body"], "label": "class"}
+        clients.append({**entry, "labels": list(kinds), "train_rows": 24, "test_rows": 12})
+    monkeypatch.chdir(tmp_path)
+    run = fedlease.run(spec_of(clients=clients, rounds=2), tmp_path / "run")
+    facts = run.record["clients"]
+    assert {client: fact["train_rows"] for client, fact in facts.items()} == {
+        "north": 24,
+        "east": 24,
+        "south": 24,
+    }
+    assert facts["north"]["labels"] == list(kinds)
+    assert (run.folder / "heads" / "3.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "rank", "expected"),
+    [
+        ("roberta-large", "fedit", 8, (355_361_794, 786_432, "0.2213")),
+        ("roberta-large", "fedlease", 4, (355_361_794, 737_280, "0.2075")),
+        ("llama-2-7b", "fedit", 8, (6_738_415_616, 4_194_304, "0.0622")),
+        ("llama-2-7b", "fedlease", 4, (6_738_415_616, 3_932_160, "0.0584")),
+    ],
+)
+def test_trainable_parameters_are_the_papers(
+    model: str, method: str, rank: int, expected: tuple[int, int, str]
+) -> None:
+    found = parameters(model, method, rank, 4)
+    assert (found.base, found.trainable, f"{found.percent:.4f}") == expected
+
+
+def test_parameters_of_a_config_file(tiny: Path) -> None:
+    found = parameters(str(tiny / "config.json"), "fedlease", 2, 3)
+    assert found.by_part == {"A": 4 * 2 * 32, "B": 4 * 2 * 32, "router": 4 * 5 * 32}
+    assert parameters(str(tiny), "fedlease", 2, 3) == found
+    with pytest.raises(FedLeaseError, match="no shape is known for 'gpt-9'"):
+        parameters("gpt-9", "fedlease", 2, 3)
