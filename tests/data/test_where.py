@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.data import where
-from fedlease.data.where import Location, locate, unreachable
+from fedlease.data import hub
+from fedlease.data.hub import stay_local, unreachable
+from fedlease.data.where import Location, locate
 
 
 def no_probe(address: str) -> str | None:
@@ -84,7 +85,7 @@ def address(server: socket.socket) -> str:
 
 def test_a_hub_that_is_silent_does_not_hang(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(where, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.2)
     start = time.monotonic()
     reason = unreachable(address(listener))
     assert time.monotonic() - start < 2
@@ -93,8 +94,8 @@ def test_a_hub_that_is_silent_does_not_hang(listener: socket.socket, monkeypatch
 
 
 def test_a_name_that_is_looked_up_forever_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(where, "PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(where.urllib.request, "urlopen", lambda *_, **__: time.sleep(3))
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(hub.urllib.request, "urlopen", lambda *_, **__: time.sleep(3))
     start = time.monotonic()
     assert unreachable("http://slow") == "http://slow does not answer within 0.1 seconds"
     assert time.monotonic() - start < 2
@@ -122,3 +123,20 @@ def test_a_hub_that_refuses_and_one_that_answers(monkeypatch: pytest.MonkeyPatch
         server.shutdown()
     assert unreachable(base) == f"{base} cannot be reached"
     assert unreachable("not an address") == "not an address cannot be reached"
+
+
+@pytest.mark.parametrize(
+    ("env", "answer", "offline"),
+    [({}, "no name", True), ({}, None, False), ({"HF_HUB_OFFLINE": "1"}, "no name", False)],
+)
+def test_the_libraries_stay_local_when_the_hub_does_not_answer(
+    env: dict[str, str], answer: str | None, offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets.config
+    import huggingface_hub.constants
+
+    for module in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
+    stay_local(env, lambda _: answer)
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is offline
+    assert datasets.config.HF_HUB_OFFLINE is offline

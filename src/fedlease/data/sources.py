@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.data import files, generated, labels
+from fedlease.data.hub import stay_local
 from fedlease.tasks.base import Example
 
 __all__ = ["Example", "Source", "Table", "load"]
@@ -132,6 +134,7 @@ def _from_hub(source: Source, hub: str) -> Table:
 
 
 def _hub_split(hub: str, config: str | None, split: str, place: str) -> Any:
+    stay_local(os.environ)
     try:
         import datasets
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +9,9 @@ from typing import Literal
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.data.catalog import GLUE
+from fedlease.data.hub import HUB, offline, unreachable
 
 VARIABLE = "FEDLEASE_DATA"
-HUB = "https://huggingface.co"
-PROBE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ def locate(
     if env.get(VARIABLE):
         root = _checked(Path(env[VARIABLE]), VARIABLE)
         return Location("folder", root, f"Data: the folder {root}, named by {VARIABLE}.")
-    reason = _offline(env) or (probe or unreachable)(env.get("HF_ENDPOINT") or HUB)
+    reason = offline(env) or (probe or unreachable)(env.get("HF_ENDPOINT") or HUB)
     nameless = f"no folder was named (--data or {VARIABLE})"
     if reason is None:
         return Location("hub", None, f"Data: GLUE from the Hugging Face hub, because {nameless}.")
@@ -62,34 +58,6 @@ def locate(
         None,
         f"Data: small generated text tasks, because {nameless} and {reason}.",
     )
-
-
-def unreachable(address: str) -> str | None:
-    """Return why the hub cannot be used, or None when it answers within `PROBE_SECONDS`."""
-    outcome: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(address, method="HEAD")
-            with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
-                outcome.append(None)
-        except urllib.error.HTTPError as error:
-            outcome.append(None if error.code < 500 else f"{address} answers with error {error.code}")
-        except (OSError, ValueError):
-            outcome.append(f"{address} cannot be reached")
-
-    # Looking up a name has no timeout of its own, so the wait is for a thread that may be left behind.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return outcome[0] if outcome else f"{address} does not answer within {PROBE_SECONDS:g} seconds"
-
-
-def _offline(env: Mapping[str, str]) -> str | None:
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        if env.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}:
-            return f"{name} is set"
-    return None
 
 
 def _checked(root: Path, named_by: str) -> Path:

@@ -8,8 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from fedlease.core.codec import save_value
+from safetensors.torch import save
+
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.files import write_bytes
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.experiments.meter import Meter, Observer
@@ -175,9 +177,9 @@ def _write_adapters(folder: Path, federation: Federation, state: Any, engine: In
     algorithm, base = federation.algorithm, federation.base
     for client in engine.ids:
         model = algorithm.deploy(algorithm.serve(state, client), engine.kept.get(client, {}))
-        save = save_lora if model.adapter.experts == 1 else save_mixture
-        save(model, folder / "adapters" / client, base.path)
+        write = save_lora if model.adapter.experts == 1 else save_mixture
+        write(model, folder / "adapters" / client, base.path)
     heads = folder / "heads"
     heads.mkdir(exist_ok=True)
     for labels, head in base.heads.items():
-        save_value(dict(head.state_dict()), heads, str(labels))
+        write_bytes(heads / f"{labels}.safetensors", save(head.state_dict()))

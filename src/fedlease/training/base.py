@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from fedlease.core.adapter import Modules
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.seeds import derive, generator
+from fedlease.data.hub import stay_local
 from fedlease.training.models import KNOWN, resolve
 from fedlease.training.precision import Plan
 from fedlease.training.shapes import modules_of
@@ -77,6 +79,8 @@ def load_base(
     path = resolve(name, beside)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    if not Path(path).is_dir():
+        stay_local(os.environ)
     torch.manual_seed(derive(seed, "base"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
