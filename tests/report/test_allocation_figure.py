@@ -97,7 +97,7 @@ def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(FedLeaseError, match=r"cannot write the picture .*missing"):
+    with pytest.raises(FedLeaseError, match=r"cannot write .*missing"):
         allocation_figure(record(), tmp_path / "missing" / "allocation.png")
 
 

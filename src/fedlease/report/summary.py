@@ -3,62 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import mean
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-Record = Mapping[str, Any]
+from fedlease.report.records import Record, Scored, average, groups, label, metric, scored
+
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def label(record: Record) -> str:
-    """The name of a run in tables: its method's."""
-    return str(record["spec"]["method"]["name"])
-
-
-def groups(record: Record) -> dict[str, list[str]]:
-    """The clients of every group of a spec, in the order of the spec."""
-    found: dict[str, list[str]] = {entry["name"]: [] for entry in record["spec"]["clients"]}
-    for client, facts in record["clients"].items():
-        found[facts["group"]].append(client)
-    return found
-
-
-def last_scores(record: Record, metric: str = "accuracy") -> dict[str, float]:
-    """Every client's score in the last scored round; empty before one."""
-    for entry in reversed(record["rounds"]):
-        if entry["metrics"]:
-            return {client: scores[metric] for client, scores in entry["metrics"].items()}
-    return {}
-
-
 def accuracy_table(records: Sequence[Record]) -> Table:
-    """Accuracy in percent, a run a row: mean over the clients of each group, then over all clients."""
+    """The main metric in percent, a run a row: mean over the clients of each group, then over all clients.
+
+    It is that of the last scored round. Clients that did not answer there are left out of the means; a group
+    of which none did is shown as ``-``.
+
+    Args:
+        records: runs with the same clients and the same metric, a method each.
+    """
     first = records[0]
-    table = Table(title=f"Accuracy after round {len(first['rounds'])} (%)", title_justify="left")
+    lasts = [last_scored(record) for record in records]
+    rounds = {last.round for last in lasts if last is not None}
+    when = f"after round {max(rounds)}" if len(rounds) == 1 else "in the last scored round"
+    name = _title(metric(first))
+    title = f"{name} {when} (%)" if rounds else f"{name} (%): no round is scored yet"
+    table = Table(title=title, title_justify="left")
     table.add_column("method")
     for group, clients in groups(first).items():
         table.add_column(f"{group} ({len(clients)})", justify="right")
     table.add_column("average", justify="right")
-    for record in records:
-        scores = last_scores(record)
-        if not scores:
-            continue
-        of_groups = [mean(scores[client] for client in clients) for clients in groups(record).values()]
-        cells = [f"{100 * value:.1f}" for value in (*of_groups, mean(scores.values()))]
-        table.add_row(label(record), *cells)
+    for record, last in zip(records, lasts, strict=True):
+        scores = last.scores if last is not None else {}
+        of_groups = [average(scores, clients) for clients in groups(record).values()]
+        said = f", round {last.round}" if last is not None and len(rounds) > 1 else ""
+        table.add_row(label(record) + said, *map(_number, (*of_groups, average(scores, scores))))
     return table
 
 
+def last_scored(record: Record) -> Scored | None:
+    """The last scored round; None before one."""
+    rounds = scored(record)
+    return rounds[-1] if rounds else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
 def client_table(record: Record) -> Table:
-    """One client a row: its rows, its expert, its accuracy and loss now."""
+    """One client a row: its rows, its expert, its last loss, its score in the last scored round."""
     table = Table(title=f"Clients of {record['spec']['name']} ({label(record)})", title_justify="left")
-    for column in ("client", "train rows", "test rows", "expert", "loss", "accuracy %"):
+    for column in ("client", "train rows", "test rows", "expert", "loss", f"{metric(record)} %"):
         table.add_column(column, justify="left" if column == "client" else "right")
-    allocation, scores = record.get("allocation"), last_scores(record)
+    allocation, last = record.get("allocation"), last_scored(record)
+    scores = last.scores if last is not None else {}
     experts = dict(zip(allocation["clients"], allocation["labels"], strict=True)) if allocation else {}
     losses = record["rounds"][-1]["loss"] if record["rounds"] else {}
     for client, facts in record["clients"].items():
@@ -68,7 +71,7 @@ def client_table(record: Record) -> Table:
             str(facts["test_rows"]) + ("*" if facts["shared_test_rows"] else ""),
             str(experts.get(client, "-")),
             f"{losses[client]:.3f}" if client in losses else "-",
-            f"{100 * scores[client]:.1f}" if client in scores else "-",
+            _number(scores.get(client)),
         )
     if any(facts["shared_test_rows"] for facts in record["clients"].values()):
         table.caption = "* some test rows are shared with other clients: the data set has too few"
@@ -86,7 +89,8 @@ def allocation_text(record: Record) -> RenderableType | None:
         members = [client for client, own in pairs if own == expert]
         lines.append(Text(f"  {expert}: {', '.join(members)}"))
     scores = ", ".join(f"{k}: {score:.2f}" for k, score in allocation["scores"].items())
-    lines.append(Text(f"  silhouette by number of experts: {scores}"))
+    if scores:
+        lines.append(Text(f"  silhouette by number of experts: {scores}"))
     lines.append(Text(f"  {allocation['reason']}"))
     return Group(*lines)
 
@@ -131,11 +135,13 @@ def parts(sizes: Mapping[str, int]) -> str:
 
 def human(size: float) -> str:
     """A number of bytes with three digits and a unit of thousands."""
-    for unit in UNITS[:-1]:
-        if abs(size) < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} {UNITS[-1]}"
+    unit, rounded = UNITS[0], float(f"{size:.3g}")  # rounded first: 999,700 bytes are 1 MB
+    for larger in UNITS[1:]:
+        if abs(rounded) < 1000:
+            break
+        unit, size = larger, size / 1000
+        rounded = float(f"{size:.3g}")
+    return f"{rounded:g} {unit}"
 
 
 def run_report(record: Record) -> Group:

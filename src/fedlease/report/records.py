@@ -1,0 +1,54 @@
+"""What tables and pictures ask of a record: groups of clients, and scores in the record's main metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import mean
+from typing import Any, NamedTuple
+
+Record = Mapping[str, Any]
+"""A run's ``record.json``."""
+
+
+class Scored(NamedTuple):
+    """A scored round: its number, and the score of every client that answered, in percent."""
+
+    round: int
+    scores: dict[str, float]
+
+
+def label(record: Record) -> str:
+    """The name of a run in tables: its method's."""
+    return str(record["spec"]["method"]["name"])
+
+
+def metric(record: Record) -> str:
+    """The name of the score that tables and pictures show."""
+    return str(record.get("metric", "accuracy"))
+
+
+def groups(record: Record) -> dict[str, list[str]]:
+    """The clients of every group of a spec, in the order of the spec."""
+    found: dict[str, list[str]] = {entry["name"]: [] for entry in record["spec"]["clients"]}
+    for client, facts in record["clients"].items():
+        found[facts["group"]].append(client)
+    return found
+
+
+def scored(record: Record) -> list[Scored]:
+    """The rounds in which at least one client was scored, in their order."""
+    name = metric(record)
+    rounds = [
+        Scored(
+            entry["round"],
+            {client: 100 * scores[name] for client, scores in entry["metrics"].items() if name in scores},
+        )
+        for entry in record["rounds"]
+    ]
+    return [found for found in rounds if found.scores]
+
+
+def average(scores: Mapping[str, float], clients: Iterable[str]) -> float | None:
+    """The mean over those of the clients that were scored; None when none was."""
+    values = [scores[client] for client in clients if client in scores]
+    return mean(values) if values else None

@@ -1,0 +1,60 @@
+"""A record of two groups of two clients, small enough to compute its tables by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+GROUPS = {"red": ("red-0", "red-1"), "blue": ("blue-0", "blue-1")}
+CLIENTS = [client for members in GROUPS.values() for client in members]
+
+
+@pytest.fixture
+def record() -> Callable[..., dict[str, Any]]:
+    """Make a record from the scores of `CLIENTS` by round.
+
+    None for a round that was not scored, and for a client that did not answer.
+    """
+
+    def make(
+        *rounds: Sequence[float | None] | None,
+        method: str = "fedit",
+        metric: str = "accuracy",
+        **changes: Any,
+    ) -> dict[str, Any]:
+        clients = {
+            client: {"group": group, "train_rows": 20, "test_rows": 10, "shared_test_rows": False}
+            for group, members in GROUPS.items()
+            for client in members
+        }
+        made = {
+            "spec": {
+                "name": "hand",
+                "rounds": 9,
+                "method": {"name": method},
+                "clients": [{"name": name} for name in GROUPS],
+            },
+            "status": "running",
+            "seed": 3,
+            "plan": dict.fromkeys(("precision", "attention", "threads", "device", "why"), "so"),
+            "model": {"path": "a-model"},
+            "clients": clients,
+            "rounds": [_entry(number, metric, scores) for number, scores in enumerate(rounds, start=1)],
+        }
+        return {**made, **changes}
+
+    return make
+
+
+def _entry(number: int, metric: str, scores: Sequence[float | None] | None) -> dict[str, Any]:
+    answers = zip(CLIENTS, scores or [None] * len(CLIENTS), strict=True)
+    return {
+        "round": number,
+        "metrics": {client: {metric: value} for client, value in answers if value is not None},
+        "loss": {"red-0": 0.5, "red-1": 0.25},
+        "rows": {"train": 300, "score": 40},
+        "bytes": {"up": {"A": 400_000, "B": 100_000}, "down": {"B": 499_850}},
+        "seconds": {"total": 10.0, "train": 7.5, "score": 2.0, "other": 0.5},
+    }
