@@ -52,7 +52,7 @@ def test_run_show_and_resume(command: Any, spec_of: Any, tmp_path: Path) -> None
     assert command("resume", out)[0] == 0
     code, _, complaint = command("run", path, "--out", out)
     assert code == 2
-    assert "already exists" in complaint
+    assert "fedlease resume" in complaint
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,72 @@ def test_allocate_says_which_adapters_belong_together(command: Any, spec_of: Any
     found = fedlease.allocate([str(folder) for folder in folders])
     assert len(found.labels) == 4
     assert set(found.scores) == {2, 3}
+
+
+@pytest.fixture
+def adapters(spec_of: Any, tmp_path: Path) -> list[Path]:
+    """Four stock LoRA folders of two tasks."""
+    run = fedlease.run(spec_of(method={"name": "local_only", "rank": 2}, rounds=1), tmp_path / "run")
+    return [run.adapter(client) for client in run.record["clients"]]
+
+
+def test_allocate_draws_over_a_picture_only_when_told(
+    command: Any, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    code, shown, _ = command("allocate", *adapters)
+    assert code == 0
+    assert "picture: allocation.png" in shown
+    (here / "allocation.png").write_text("mine")
+    code, _, complaint = command("allocate", *adapters)
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert "allocation.png is there already" in complaint
+    assert "--picture" in complaint
+    assert (here / "allocation.png").read_text() == "mine"
+    assert command("allocate", *adapters, "--picture", "allocation.png")[0] == 0
+    assert (here / "allocation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_allocate_prints_json_and_nothing_else(
+    command: Any, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for options, arguments in [
+        ((), {}),
+        (("--experts", 3), {"num_experts": 3}),
+        (
+            ("--min-experts", 2, "--distance", "b", "--no-centered"),
+            {"min_experts": 2, "distance": "b", "centered": False},
+        ),
+    ]:
+        code, shown, _ = command("allocate", *adapters, "--json", *options)
+        assert code == 0
+        assert json.loads(shown) == fedlease.allocate(adapters, **arguments).to_json()
+    assert not list(here.iterdir())
+    assert command("allocate", *adapters, "--json", "--picture", "asked.png")[0] == 0
+    assert [path.name for path in here.iterdir()] == ["asked.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--distance", "cosine"), "distance is 'cosine': it must be one of b, product"),
+        (("--experts", 5), "num_experts is 5: it must be between 1 and the 4 clients"),
+        (("--min-experts", 9), "min_experts is 9: it must be between 1 and max_experts = 8"),
+        (("--max-experts", 0), "max_experts = 0"),
+    ],
+)
+def test_allocate_says_which_option_cannot_be(
+    command: Any, adapters: list[Path], tmp_path: Path, options: tuple[object, ...], says: str
+) -> None:
+    code, _, complaint = command("allocate", *adapters, "--picture", tmp_path / "picture.png", *options)
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert says in complaint
+    assert not (tmp_path / "picture.png").exists()
 
 
 def test_help_loads_no_torch() -> None:

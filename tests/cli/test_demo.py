@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,6 +16,10 @@ import fedlease
 from fedlease.cli import demo
 from fedlease.cli.live import Live
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.progress import Progress
+from fedlease.data.sources import Source
+from fedlease.data.where import Location
+from fedlease.experiments.spec import Spec, make_spec
 
 
 @pytest.fixture
@@ -37,8 +45,114 @@ def test_without_any_data_the_demo_makes_its_own(tmp_path: Path, monkeypatch: py
     hashes = [{client: facts["rows_hash"] for client, facts in record["clients"].items()} for record in both]
     assert hashes[0] == hashes[1]  # the same rows for both methods
     assert len(hashes[0]) == 16
-    with pytest.raises(FedLeaseError, match="holds an earlier demo"):
-        demo.run_demo(Console(file=shown), None, tmp_path / "out", 0)
+
+
+def quick(tiny: Path, rounds: int = 2) -> Callable[..., Spec]:
+    """A stand-in for `demo.demo_spec` that takes a second: the tiny model, a client a task."""
+
+    def spec(method: dict[str, Any], tasks: tuple[str, ...], root: Path | None, seed: int) -> Spec:
+        clients = [{"name": task, "data": task, "train_rows": 8, "test_rows": 4} for task in tasks]
+        model = {"name": str(tiny), "threads": 1, "precision": "float32", "max_length": 16}
+        data = {"root": None if root is None else str(root)}
+        return make_spec(
+            {
+                "name": "demo",
+                "seed": seed,
+                "rounds": rounds,
+                "model": model,
+                "method": {**method, "rank": 2},
+                "data": data,
+                "training": {"batch_size": 8},
+                "clients": clients,
+            }
+        )
+
+    return spec
+
+
+@pytest.fixture
+def show_demo(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run the quick demonstration on generated texts; return what it prints."""
+    monkeypatch.delenv("FEDLEASE_DATA", raising=False)
+    monkeypatch.setattr(demo, "demo_spec", quick(tiny))
+
+    def show(out: Path = tmp_path / "out", seed: int = 0) -> str:
+        shown = io.StringIO()
+        demo.run_demo(Console(file=shown, width=160), None, out, seed)
+        return shown.getvalue()
+
+    return show
+
+
+def test_a_second_demo_takes_what_the_first_left(show_demo: Any, tmp_path: Path) -> None:
+    first = show_demo()
+    (tmp_path / "out" / "rounds.png").unlink()
+    before = (tmp_path / "out" / "fedit" / "record.json").read_bytes()
+    second = show_demo()
+    assert "fedit: going on with the run in" in second
+    assert "done in" not in second  # nothing is trained again
+    assert first.splitlines()[-12:] == second.splitlines()[-12:]
+    assert (tmp_path / "out" / "rounds.png").is_file()
+    assert (tmp_path / "out" / "fedit" / "record.json").read_bytes() == before
+
+
+def test_a_stopped_demo_goes_on(show_demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Live, entry: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Live, "round", stop)
+        with pytest.raises(KeyboardInterrupt):
+            show_demo()
+    text = show_demo()
+    assert "fedit: 4 clients, rounds 2 to 2" in text
+    assert "fedlease: 4 clients, rounds 1 to 2" in text
+    for name in ("fedit", "fedlease"):
+        assert len(fedlease.Run(tmp_path / "out" / name).record["rounds"]) == 2
+
+
+def test_another_seed_is_refused_before_anything_runs(show_demo: Any, tmp_path: Path) -> None:
+    show_demo()
+    shutil.rmtree(tmp_path / "out" / "fedit")
+    with pytest.raises(FedLeaseError, match=r"another seed .*: remove .*out, or choose another --out"):
+        show_demo(seed=1)
+    assert not (tmp_path / "out" / "fedit").exists()
+
+
+def test_a_place_that_is_no_demo_is_left_alone(show_demo: Any, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(FedLeaseError, match="is a file: --out names the folder"):
+        show_demo(file)
+    with pytest.raises(FedLeaseError, match="holds something that is not a demo"):
+        show_demo(tmp_path)
+    assert file.read_text() == "mine"
+
+
+def test_a_hub_that_answers_but_gives_no_data_is_said(
+    show_demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: object, root: Path | None) -> None:
+        assert root is None
+        raise FedLeaseError("hub data set nyu-mll/glue (sst2): cannot be loaded (403)")
+
+    hub = Location("hub", None, "Data: GLUE from the hub.")
+    monkeypatch.setattr(demo, "locate", lambda data, env: hub)
+    monkeypatch.setattr(demo, "load", refused)
+    text = show_demo()
+    assert "Data: small generated text tasks, because" in text
+    assert "(403)" in text
+    assert "GLUE from the hub." not in text
+    clients = fedlease.Run(tmp_path / "out" / "fedlease").record["clients"]
+    assert {facts["data"] for facts in clients.values()} == {"tone", "answers", "paraphrase", "requests"}
+
+
+def test_a_hub_that_gives_the_data_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Source] = []
+    monkeypatch.setattr(demo, "load", lambda source, root: asked.append(source))
+    hub = Location("hub", None, "Data: GLUE from the hub.")
+    assert demo.usable(hub) == hub
+    assert [source.hub_config for source in asked] == ["sst2", "qnli", "mrpc", "qqp"]
 
 
 @pytest.mark.usefixtures("small", "minilm")
@@ -50,7 +164,7 @@ def test_the_demo_takes_real_rows_where_they_are(glue: Path, tmp_path: Path) -> 
     assert {facts["data"] for facts in record["clients"].values()} == {"sst2", "qnli", "mrpc", "qqp"}
 
 
-def test_a_terminal_sees_round_client_loss_speed_and_time_left(spec_of, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_terminal_sees_round_client_loss_speed_and_time_left(spec_of: Any, tmp_path: Path) -> None:
     screen = io.StringIO()
     live = Live(Console(file=screen, force_terminal=True, width=160))
     fedlease.run(spec_of(rounds=2), tmp_path / "run", observer=live)
@@ -60,7 +174,7 @@ def test_a_terminal_sees_round_client_loss_speed_and_time_left(spec_of, tmp_path
 
 
 def test_elsewhere_a_run_prints_plain_lines(
-    spec_of,  # type: ignore[no-untyped-def]
+    spec_of: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,3 +185,48 @@ def test_elsewhere_a_run_prints_plain_lines(
     assert "\x1b" not in screen.getvalue()
     assert any("round 1/2  answers-0 warm-up" in line and "left" in line for line in lines)
     assert any("round 2/2: loss" in line for line in lines)
+
+
+def test_the_next_run_on_a_terminal_starts_with_a_clean_line(spec_of: Any, tmp_path: Path) -> None:
+    screen = io.StringIO()
+    live = Live(Console(file=screen, force_terminal=True, width=160))
+    fedlease.run(spec_of(rounds=1, method={"name": "fedit", "rank": 2}), tmp_path / "a", observer=live)
+    first = screen.getvalue()
+    fedlease.run(spec_of(rounds=1, method={"name": "local_only", "rank": 2}), tmp_path / "b", observer=live)
+    assert "fedit round 1/1" in first
+    assert "fedit" not in screen.getvalue()[len(first) :]
+
+
+def test_speed_and_time_left_are_those_of_the_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedlease.cli.live.EVERY", 0.0)
+    screen = io.StringIO()
+    live = Live(Console(file=screen, width=160))
+    for seconds in (8.0, 0.5):
+        live.begin(*a_federation())
+        live.step(Progress("a", 1, "train", 4, 4, 8, 0.5, seconds))
+        live.end(1.0)
+    said = [line for line in screen.getvalue().splitlines() if "rows/s" in line]
+    assert ["0 rows/s" in said[0], "8 rows/s" in said[1]] == [True, True]  # 4 / 8 and 4 / 0.5
+
+
+def test_a_line_of_a_round_tells_every_metric_of_those_scored() -> None:
+    screen = io.StringIO()
+    live = Live(Console(file=screen, width=160))
+    live.begin(*a_federation())
+    metrics = {"a": {"rouge1": 0.5, "rougeL": 0.25}, "b": {}, "c": {"rouge1": 1.0, "rougeL": 0.5}}
+    seconds = {"total": 4.0, "train": 2.0, "score": 1.0, "other": 1.0}
+    live.round({"round": 1, "metrics": metrics, "loss": {"a": 0.5, "c": 0.25}, "seconds": seconds})
+    live.round({"round": 2, "metrics": {}, "loss": {}, "seconds": seconds})
+    lines = screen.getvalue().splitlines()
+    rest = "4.0 s (25.0 % outside training and scoring)"
+    assert lines[1] == f"  fedit round 1/2: loss 0.375, rouge1 75.0 %, rougeL 37.5 %, {rest}"
+    assert lines[2] == f"  fedit round 2/2: {rest}"
+
+
+def a_federation() -> tuple[Any, Any, int]:
+    """What `Live.begin` is told of two rounds of one client with eight rows."""
+    site = SimpleNamespace(train_rows=range(8), test_rows=range(4))
+    training = SimpleNamespace(epochs=1)
+    spec = SimpleNamespace(method={"name": "fedit"}, rounds=2, score_every=1, training=training)
+    plan = SimpleNamespace(precision="float32", attention="sdpa", threads=1, why="asked for")
+    return spec, SimpleNamespace(sites={"a": site}, plan=plan), 0

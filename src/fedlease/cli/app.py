@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from fedlease.cli.screen import console
 from fedlease.core.errors import FedLeaseError
+
+if TYPE_CHECKING:
+    from fedlease.allocation import Distance
 
 app = typer.Typer(
     add_completion=False,
@@ -32,7 +36,10 @@ def main() -> None:
         print(f"fedlease: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("fedlease: stopped; 'fedlease resume DIR' goes on from the last round", file=sys.stderr)
+        print(
+            "fedlease: stopped; 'fedlease resume DIR' goes on from the last round, so does 'fedlease demo'",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 
@@ -122,20 +129,41 @@ def params(
 @app.command()
 def allocate(
     adapters: Annotated[list[Path], typer.Argument(help="Folders of stock PEFT LoRA adapters.")],
-    max_experts: Annotated[int, typer.Option(min=1, help="The largest number of experts considered.")] = 8,
+    max_experts: Annotated[int, typer.Option(help="The largest number of experts considered.")] = 8,
     distance: Annotated[str, typer.Option(help="product (of B A) or b (Eq. 2 of the paper).")] = "product",
     centered: Annotated[bool, typer.Option(help="Take the mean update out before comparing.")] = True,
-    picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("allocation.png"),
+    experts: Annotated[int | None, typer.Option(help="A fixed number of experts: none is chosen.")] = None,
+    min_experts: Annotated[int, typer.Option(help="2 never takes one expert for all.")] = 1,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Where the picture goes, over one already there; by default a new allocation.png."),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON and nothing else; a picture only with --picture.")
+    ] = False,
 ) -> None:
     """Tell which of these LoRA adapters belong together."""
     from fedlease.experiments.allocate import allocate as go
     from fedlease.report.allocation_figure import allocation_figure
     from fedlease.report.summary import allocation_text
 
-    found = go([str(path) for path in adapters], max_experts, distance=distance, centered=centered).to_json()  # type: ignore[arg-type]
+    if picture is None and not json_:
+        picture = Path("allocation.png")
+        if picture.exists():
+            raise FedLeaseError(f"{picture} is there already: say with --picture where the picture goes")
+    found = go(
+        [str(path) for path in adapters],
+        max_experts,
+        distance=cast("Distance", distance),  # checked there
+        centered=centered,
+        num_experts=experts,
+        min_experts=min_experts,
+    ).to_json()
+    if picture is not None:
+        allocation_figure(found, picture)
+    if json_:
+        print(json.dumps(found, indent=1))
+        return
     screen = console()
-    text = allocation_text({"allocation": found})
-    if text is not None:
-        screen.print(text)
-    allocation_figure(found, picture)
-    screen.print(f"picture: {picture}", highlight=False)
+    screen.print(allocation_text({"allocation": found}))
+    screen.print(f"picture: {picture}", highlight=False, soft_wrap=True)

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from fedlease.cli.live import Live
 from fedlease.core.errors import FedLeaseError
-from fedlease.data.catalog import demo_tasks
-from fedlease.data.where import locate
-from fedlease.experiments.results import Run
-from fedlease.experiments.run import run
+from fedlease.data.catalog import demo_tasks, find
+from fedlease.data.sources import load
+from fedlease.data.where import Location, locate
+from fedlease.experiments.results import Run, same_spec
+from fedlease.experiments.run import resume, run
 from fedlease.experiments.spec import Spec, make_spec
 from fedlease.report.allocation_figure import allocation_figure
 from fedlease.report.rounds_figure import rounds_figure
@@ -24,7 +25,7 @@ METHODS = ({"name": "fedit", "rank": 8}, {"name": "fedlease", "rank": 4})
 
 
 def run_demo(console: Console, data: Path | None, out: Path, seed: int) -> None:
-    """Run both methods, print what they found, and draw it.
+    """Run both methods, print what they found, and draw it; what an earlier call did is not done again.
 
     Args:
         console: where to print.
@@ -33,20 +34,66 @@ def run_demo(console: Console, data: Path | None, out: Path, seed: int) -> None:
         seed: covers everything random.
 
     Raises:
-        FedLeaseError: ``out`` is occupied, or the data cannot be used.
+        FedLeaseError: ``out`` holds something else, or the data cannot be used.
     """
-    if out.exists() and any(out.iterdir()):
-        raise FedLeaseError(f"{out} holds an earlier demo: remove it, or choose another --out")
-    where = locate(data, os.environ)
+    _check_out(out)
+    where = usable(locate(data, os.environ))
     console.print(where.sentence, highlight=False, soft_wrap=True)
+    specs = {
+        out / str(method["name"]): demo_spec(method, demo_tasks(where.kind), where.root, seed)
+        for method in METHODS
+    }
+    begun = [folder for folder, spec in specs.items() if _begun(folder, spec)]  # before any of them runs
     live = Live(console)
     runs: list[Run] = []
     try:
-        for method in METHODS:
-            spec = demo_spec(method, demo_tasks(where.kind), where.root, seed)
-            runs.append(run(spec, out / str(method["name"]), observer=live))
+        for folder, spec in specs.items():
+            if folder in begun:
+                said = f"{folder.name}: going on with the run in {folder}"
+                console.print(said, highlight=False, soft_wrap=True)
+                runs.append(resume(folder, observer=live))
+            else:
+                runs.append(run(spec, folder, observer=live))
     finally:
         live.stop()
+    _print(console, runs, out)
+
+
+def usable(where: Location) -> Location:
+    """Where the data is, or generated tasks where the hub answers but the data sets do not load from it."""
+    if where.kind != "hub":
+        return where
+    try:
+        for task in demo_tasks(where.kind):
+            load(find(task), where.root)
+    except FedLeaseError as error:
+        sentence = f"Data: small generated text tasks, because loading from the hub failed: {error}."
+        return Location("generated", None, sentence)
+    return where
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise FedLeaseError(f"{out} is a file: --out names the folder for the runs and the pictures")
+    runs = [out / str(method["name"]) / "spec.json" for method in METHODS]
+    if out.is_dir() and any(out.iterdir()) and not any(path.is_file() for path in runs):
+        raise FedLeaseError(f"{out} holds something that is not a demo: choose another --out")
+
+
+def _begun(folder: Path, spec: Spec) -> bool:
+    """Whether the folder holds a run to go on with; one of another spec is refused."""
+    if not (folder / "spec.json").is_file():
+        return False
+    if not same_spec(folder, spec):
+        raise FedLeaseError(
+            f"{folder} holds a demo with other data, another seed or other settings: "
+            f"remove {folder.parent}, or choose another --out"
+        )
+    return True
+
+
+def _print(console: Console, runs: list[Run], out: Path) -> None:
+    """Print what the runs found, and draw it."""
     records = [found.record for found in runs]
     allocation = allocation_text(records[-1])
     for piece in (allocation, accuracy_table(records), cost_table(records)):

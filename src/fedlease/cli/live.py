@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import mean
 from time import monotonic
 from typing import Any
@@ -19,22 +20,56 @@ from fedlease.experiments.spec import Spec
 from fedlease.report.summary import run_report
 
 SCORING = 0.4
-"""A row scored costs about this much of a row trained: used for the time left alone."""
+"""A row scored costs about this much of a row trained: used for progress and the time left alone."""
 
 EVERY = 10.0
 """Seconds between plain lines while a round goes on."""
 
 
-class Live:
-    """An `Observer` for people.
+@dataclass
+class Going:
+    """What is known of the run that goes on.
 
     Attributes:
-        work: rows trained plus `SCORING` times rows scored, done and in all; progress is their ratio.
+        method: its name.
+        rounds: how many there are.
+        round: the one that goes on.
+        work: rows to train plus `SCORING` times rows to score, over the whole run.
+        start, done: of ``work``, what was done when the clock started, and now.
+        rows, seconds: trained since then, for the speed.
+        began, spoke: when the clock started, and when the last plain line was printed.
+        task: its bar, on a terminal.
     """
+
+    method: str
+    rounds: int
+    round: int
+    work: float
+    start: float
+    done: float
+    rows: int = 0
+    seconds: float = 0.0
+    began: float = field(default_factory=monotonic)
+    spoke: float = field(default_factory=monotonic)
+    task: TaskID | None = None
+
+    @property
+    def speed(self) -> float:
+        """Rows trained per second of training."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds to go, at the pace so far."""
+        done = self.done - self.start
+        return (monotonic() - self.began) * (self.work - self.done) / done if done > 0 else 0.0
+
+
+class Live:
+    """An `Observer` for people; one run after another can be shown on it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = console.is_terminal
         self._bar = Progress(
             TextColumn("{task.fields[head]}"),
             BarColumn(bar_width=24),
@@ -43,62 +78,53 @@ class Live:
             console=console,
             transient=True,
         )
-        self._task: TaskID | None = None
-        self._began = self._spoke = self._resumed = monotonic()
-        self._done = self._start = self._work = 0.0
-        self._rows, self._seconds = 0, 0.0
-        self._method, self._rounds, self._round = "", 0, 0
+        self._run = Going("", 0, 0, 0.0, 0.0, 0.0)
 
     def begin(self, spec: Spec, federation: Federation, done: int) -> None:
         """Say what runs where, and start the clock."""
-        self._method, self._rounds, self._round = str(spec.method["name"]), spec.rounds, done + 1
-        sites = federation.sites.values()
-        train = sum(len(site.train_rows) for site in sites) * spec.training.epochs * spec.rounds
-        scored = spec.rounds // spec.score_every + (spec.rounds % spec.score_every > 0)
-        score = sum(len(site.test_rows) for site in sites) * scored
-        self._work = train + SCORING * score
-        self._done = self._start = self._work * done / spec.rounds
-        plan = federation.plan
+        self.stop()
+        method, plan = str(spec.method["name"]), federation.plan
+        work = _work(spec, federation)
         self._console.print(
-            f"{self._method}: {len(federation.sites)} clients, rounds {done + 1} to {spec.rounds}, "
+            f"{method}: {len(federation.sites)} clients, rounds {done + 1} to {spec.rounds}, "
             f"{plan.precision} with {plan.attention} attention on {plan.threads} threads ({plan.why})",
             highlight=False,
         )
-        self._began = self._spoke = monotonic()
-        if self._live:
-            self._task = self._bar.add_task("", total=self._work, head="", tail="")
-            self._bar.update(self._task, completed=self._done)
+        start = work * done / spec.rounds
+        run = self._run = Going(method, spec.rounds, done + 1, work, start, start)
+        if self._console.is_terminal:
+            run.task = self._bar.add_task("", total=work, completed=round(start), head="", tail="")
             self._bar.start()
 
     def step(self, step: Step) -> None:
         """Show a batch."""
+        run = self._run
         scoring = step.loss is None
-        self._done += step.rows * (SCORING if scoring else 1.0)
+        run.done += step.rows * (SCORING if scoring else 1.0)
         if not scoring:
-            self._rows, self._seconds = self._rows + step.rows, self._seconds + step.seconds
-        head = f"{self._method} round {self._round}/{self._rounds}  {step.client} {step.purpose}"
+            run.rows, run.seconds = run.rows + step.rows, run.seconds + step.seconds
+        head = f"{run.method} round {run.round}/{run.rounds}  {step.client} {step.purpose}"
         loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
-        rate = self._rows / self._seconds if self._seconds else 0.0
-        tail = f"{loss}{rate:.0f} rows/s  {_clock(self._left())} left"
-        if self._task is not None:
-            self._bar.update(self._task, completed=self._done, head=head, tail=tail)
-        elif monotonic() - self._spoke >= EVERY:
-            self._spoke = monotonic()
-            share = 100 * self._done / self._work
+        tail = f"{loss}{run.speed:.0f} rows/s  {_clock(run.left)} left"
+        if run.task is not None:
+            self._bar.update(run.task, completed=run.done, head=head, tail=tail)
+        elif monotonic() - run.spoke >= EVERY:
+            run.spoke = monotonic()
+            share = min(100 * run.done / run.work, 100.0)
             self._console.print(f"  {head}  {share:.0f} %  {tail}", highlight=False, soft_wrap=True)
 
     def round(self, entry: dict[str, Any]) -> None:
         """Leave a line for a round that is done."""
-        self._round = entry["round"] + 1
-        self._spoke = monotonic()
-        scores = [scores["accuracy"] for scores in entry["metrics"].values() if "accuracy" in scores]
+        run = self._run
+        run.round = entry["round"] + 1
+        run.spoke = monotonic()
         said = [f"loss {mean(entry['loss'].values()):.3f}"] if entry["loss"] else []
-        said += [f"accuracy {100 * mean(scores):.1f} %"] if scores else []
+        said += [f"{name} {100 * value:.1f} %" for name, value in _means(entry["metrics"]).items()]
         seconds = entry["seconds"]
         overhead = 100 * seconds["other"] / seconds["total"]
         said.append(f"{seconds['total']:.1f} s ({overhead:.1f} % outside training and scoring)")
         self._console.print(
-            f"  {self._method} round {entry['round']}/{self._rounds}: {', '.join(said)}",
+            f"  {run.method} round {entry['round']}/{run.rounds}: {', '.join(said)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -106,17 +132,31 @@ class Live:
     def end(self, seconds: float) -> None:
         """Stop the live line."""
         self.stop()
-        self._console.print(f"  {self._method} done in {_clock(seconds)}", highlight=False)
+        self._console.print(f"  {self._run.method} done in {_clock(seconds)}", highlight=False)
 
     def stop(self) -> None:
         """Stop the live line without a word, when a run breaks off."""
-        if self._task is not None:
+        if self._run.task is not None:
             self._bar.stop()
-            self._task = None
+            self._bar.remove_task(self._run.task)
+            self._run.task = None
 
-    def _left(self) -> float:
-        done = self._done - self._start
-        return (monotonic() - self._began) * (self._work - self._done) / done if done > 0 else 0.0
+
+def _work(spec: Spec, federation: Federation) -> float:
+    """Rows to train and to score in all rounds, the latter at their price."""
+    sites = federation.sites.values()
+    train = sum(len(site.train_rows) for site in sites) * spec.training.epochs * spec.rounds
+    scored = spec.rounds // spec.score_every + (spec.rounds % spec.score_every > 0)
+    return train + SCORING * scored * sum(len(site.test_rows) for site in sites)
+
+
+def _means(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every metric over the clients that have it, in the order they come."""
+    values: dict[str, list[float]] = {}
+    for scores in metrics.values():
+        for name, value in scores.items():
+            values.setdefault(name, []).append(value)
+    return {name: mean(found) for name, found in values.items()}
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fedlease.allocation import Allocation
+from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.spec import Spec
 from fedlease.experiments.store import Store
+
+ASKED = ("name", "seed", "rounds", "score_every", "model", "training", "data", "clients")
+"""The keys of a spec that `same_spec` compares, beside the method's name."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,50 @@ class Run:
         return metrics
 
     @property
+    def metric(self) -> str:
+        """The name of the main metric."""
+        return str(self.record.get("metric", "accuracy"))
+
+    @property
+    def score(self) -> float:
+        """Mean of the main metric over the clients of the last scored round, between 0 and 1.
+
+        Raises:
+            FedLeaseError: no round is scored yet.
+        """
+        return self._mean(self.metric)
+
+    @property
     def accuracy(self) -> float:
-        """Mean accuracy over clients in the last scored round, between 0 and 1."""
-        scores = [scores["accuracy"] for scores in self.metrics.values()]
+        """Mean accuracy over the clients of the last scored round, between 0 and 1.
+
+        Raises:
+            FedLeaseError: no round is scored yet, or the run's clients are scored by something else.
+        """
+        return self._mean("accuracy")
+
+    def _mean(self, metric: str) -> float:
+        found = self.metrics
+        if not found:
+            done = len(self.record["rounds"])
+            raise FedLeaseError(f"{self.folder}: no client is scored yet, after {done} rounds")
+        scores = [scores[metric] for scores in found.values() if metric in scores]
+        if not scores:
+            known = ", ".join(sorted({name for scores in found.values() for name in scores}))
+            raise FedLeaseError(f"{self.folder}: there is no {metric} in its scores; there is: {known}")
         return sum(scores) / len(scores)
 
     def adapter(self, client: str) -> Path:
         """The PEFT folder of what a client uses."""
         return self.folder / "adapters" / client
+
+
+def same_spec(folder: Path, spec: Spec) -> bool:
+    """Whether a folder holds a run of this spec; of the method's settings only its name is compared.
+
+    Raises:
+        FedLeaseError: not the folder of a run.
+    """
+    there, asked = Store(folder).resolved()["spec"], spec.model_dump(mode="json")
+    same = all(there.get(key) == asked.get(key) for key in ASKED)
+    return same and there["method"]["name"] == asked["method"]["name"]

@@ -1,0 +1,79 @@
+"""What a run's folder answers: means of scores, and whether it is the run asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.files import write_json
+from fedlease.experiments.results import Run, same_spec
+from fedlease.experiments.spec import make_spec
+from fedlease.experiments.store import FORMAT
+
+
+@pytest.fixture
+def run_of(tmp_path: Path) -> Callable[..., Run]:
+    """Make the folder of a run from the metrics of its rounds."""
+
+    def make(*metrics: dict[str, Any], **facts: Any) -> Run:
+        rounds = [{"round": number, "metrics": scores} for number, scores in enumerate(metrics, start=1)]
+        write_json(tmp_path / "spec.json", {"format": FORMAT})
+        write_json(tmp_path / "record.json", {"format": FORMAT, "rounds": rounds, **facts})
+        return Run(tmp_path)
+
+    return make
+
+
+def test_accuracy_is_the_mean_over_those_scored_last(run_of: Any) -> None:
+    run = run_of({"a": {"accuracy": 0.0}}, {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.75}, "c": {}}, {})
+    assert run.accuracy == run.score == 0.625
+    assert run.metric == "accuracy"
+
+
+def test_the_main_metric_may_be_another(run_of: Any) -> None:
+    run = run_of(
+        {"a": {"rouge1": 0.5, "rougeL": 0.25}, "b": {"rouge1": 0.5, "rougeL": 0.75}}, metric="rougeL"
+    )
+    assert run.score == 0.5
+    with pytest.raises(FedLeaseError, match="no accuracy in its scores; there is: rouge1, rougeL"):
+        _ = run.accuracy
+
+
+def test_before_a_scored_round_there_is_no_accuracy(run_of: Any) -> None:
+    for name in ("accuracy", "score"):
+        with pytest.raises(FedLeaseError, match="no client is scored yet, after 2 rounds"):
+            getattr(run_of({}, {}), name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"method": {"name": "fedit", "rank": 8}}, True),  # its settings are not compared
+        ({"method": {"name": "local_only", "rank": 4}}, False),
+        ({"seed": 1}, False),
+        ({"rounds": 3}, False),
+        ({"training": {"batch_size": 4}}, False),
+        ({"model": {"name": "minilm", "max_length": 16}}, False),
+        ({"data": {"root": "elsewhere"}}, False),
+        ({"clients": [{"name": "a", "data": "tone"}, {"name": "b", "data": "answers"}]}, False),
+    ],
+)
+def test_a_folder_holds_the_run_of_a_spec(tmp_path: Path, changes: dict[str, Any], same: bool) -> None:
+    spec = {
+        "name": "x",
+        "rounds": 2,
+        "method": {"name": "fedit", "rank": 4},
+        "clients": [{"name": "a", "data": "tone"}, {"name": "b", "data": "tone"}],
+    }
+    write_json(tmp_path / "spec.json", {"format": FORMAT, "spec": make_spec(spec).model_dump(mode="json")})
+    assert same_spec(tmp_path, make_spec({**spec, **changes})) is same
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path, spec_of: Any) -> None:
+    with pytest.raises(FedLeaseError, match="not the folder of a run"):
+        same_spec(tmp_path, make_spec(spec_of()))
