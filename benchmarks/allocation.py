@@ -2,9 +2,9 @@
 
     python benchmarks/allocation.py --data DIR [--seeds 0 1] [--clients 8] [--rows 300]
 
-Trains a plain LoRA adapter for each client of the four GLUE tasks, alone, as FedLEASE's initial phase does,
-and after each of two rounds prints, over seeded draws of clients: the adjusted Rand index against the tasks by
-distance (16 clients, k from 2 to 8), and how often the one-expert rule errs. Writes a JSON beside the table.
+Trains a plain LoRA adapter for each client of the four GLUE tasks, alone, as FedLEASE's initial phase does.
+After each of two rounds it prints, over seeded draws of clients: the adjusted Rand index against the tasks
+by distance (16 clients, k from 2 to 8), and how often the one-expert rule errs. Writes a JSON beside it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ import torch
 
 MODULES = {f"layer.{i}.{part}": (12, 10) for i in range(4) for part in ("query", "value")}
 
+LARGE = dict.fromkeys(MODULES, (96, 80))
+"""As many numbers a module as it takes for unlike noise to be nearly orthogonal, as in a real model."""
+
 
 def planted(sizes, noise, seed, rank=2, modules=MODULES, common=1.0):
     """Clients of len(sizes) tasks: B is a part all share, a part of the task, and noise of the client.

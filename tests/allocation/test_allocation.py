@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from adapters import planted, ragged
+from adapters import LARGE, planted, ragged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
@@ -27,7 +27,7 @@ def test_planted_tasks_are_found(sizes, seed):
 @pytest.mark.parametrize("kind", [("product", True), ("product", False), ("b", True), ("b", False)])
 def test_clients_of_one_task_share_one_expert(clients, noise, kind):
     for seed in range(3):
-        alike, _ = planted([clients], noise, seed)
+        alike, _ = planted([clients], noise, seed, modules=LARGE)
         allocation = cluster(alike, distance=kind[0], centered=kind[1])
         assert allocation.num_experts == 1
         assert allocation.labels == (0,) * clients

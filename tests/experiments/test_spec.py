@@ -34,7 +34,24 @@ CLIENTS = [{"name": "a", "data": "tone"}, {"name": "b", "data": "tone"}]
         ({"method": {"name": "fedit", "rank": 0}}, "rank is 0"),
         ({"method": {"name": "fedit", "ranks": 4}}, "no setting 'ranks'"),
         ({"method": {"name": "fedlease", "experts": 3}}, "method.experts is 3, more experts than the 2"),
-        ({"method": {"name": "fedlease", "max_experts": 3}}, "max_experts is 3, more experts than"),
+        ({"method": {"name": "fedlease", "min_experts": 3}}, "min_experts is 3, more experts than"),
+        (
+            {"method": {"name": "fedlease", "warmup_rounds": 5}, "rounds": 5},
+            "no round is left to train experts",
+        ),
+        ({"method": {"name": "fedlease", "router_std": 0}}, "router_std is 0"),
+        (
+            {"clients": [CLIENTS[0], {"name": "b", "data": "tone", "test": "x"}]},
+            "test means nothing beside data",
+        ),
+        (
+            {"clients": [CLIENTS[0], {"name": "b", "train": "x", "text": ["t"], "hub_config": "y"}]},
+            "hub_config means nothing beside train",
+        ),
+        (
+            {"clients": [CLIENTS[0], {"name": "b", "data": "tone", "task": "ner"}]},
+            "there are: classification",
+        ),
         ({"clients": CLIENTS[:1]}, "at least two clients, and there is 1"),
         ({"clients": []}, "at least two clients, and there is 0"),
         ({"clients": [CLIENTS[0], CLIENTS[0]]}, "two clients are called a"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import Weighting, average, examples, to_all, train_lora
+from fedlease.algorithms.steps import Weighting, average, examples, lora_main_phase, to_all, train_lora
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights
@@ -73,7 +73,7 @@ class FedIT:
 
     def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
         """One adapter, A and B trained."""
-        return Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("A", "B"))
+        return lora_main_phase(self.adapter, modules)
 
     def facts(self, state: State) -> Mapping[str, Any]:  # noqa: ARG002
         """Nothing beyond the scores."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import Weighting, average, examples, train_lora
+from fedlease.algorithms.steps import Weighting, average, examples, met, train_lora
 from fedlease.allocation import Allocation, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
@@ -32,6 +32,7 @@ class State:
         allocation: which client trains which expert; None during the initial phase.
         experts: stacked, A [M, r, d], B [M, l, r]; empty during the initial phase.
         routers: one per cluster, router [M, 2M-1, d]; empty during the initial phase or when M = 1.
+        met: who has answered in this phase, and so holds what is sent once.
     """
 
     round: int
@@ -40,13 +41,14 @@ class State:
     allocation: Allocation | None
     experts: Weights
     routers: Weights
+    met: tuple[ClientId, ...] = ()
 
 
 @dataclass(frozen=True)
 class FedLease:
     """One LoRA expert per cluster of similar clients, mixed by an adaptive top-M router.
 
-    Initial phase, alone: trains A, B; sends up A, B once, at its end.
+    Initial phase, alone: trains A, B; sends down the start once; sends up A, B once, at its end.
     Iterative phase: trains the cluster's A, B and its router; sends up these; sends down all experts and the
     cluster's router; keeps nothing (with ``router="local"`` its router).
 
@@ -88,6 +90,23 @@ class FedLease:
                 raise FedLeaseError(f"{key} is {value}: it must be at least 1")
         if self.min_experts > self.max_experts:
             raise FedLeaseError(f"min_experts is {self.min_experts}, above max_experts ({self.max_experts})")
+        if self.router_std < 0 or (self.router_std == 0 and self.normalize_weights):
+            raise FedLeaseError(
+                f"router_std is {self.router_std}: it must be above 0, else a router whose weights are "
+                "normalised never trains"
+            )
+
+    def check(self, rounds: int, clients: int) -> None:
+        """Refuse a federation in which the method cannot do what it says."""
+        for key in ("experts", "min_experts"):
+            value = getattr(self, key)
+            if value is not None and value > clients:
+                raise FedLeaseError(f"method.{key} is {value}, more experts than the {clients} clients")
+        if self.warmup_rounds >= rounds:
+            raise FedLeaseError(
+                f"method.warmup_rounds is {self.warmup_rounds} and rounds {rounds}: "
+                "no round is left to train experts"
+            )
 
     def adapter(self, experts: int = 1, assigned: int = 0) -> Adapter:
         """The plain adapter of the initial phase, or the mixture a client of a cluster uses."""
@@ -109,9 +128,11 @@ class FedLease:
         number = state.round + 1
         last = number >= self.warmup_rounds
         facts = {"round": number, "upload": last}
-        answers = clients.each("warm_up", {client: Message(state.start, facts) for client in clients.ids})
+        known = frozenset(state.met)
+        down = {client: Message({} if client in known else state.start, facts) for client in clients.ids}
+        answers = clients.each("warm_up", down)
         if not last:
-            return replace(state, round=number)
+            return replace(state, round=number, met=met(state.met, answers))
         allocation = cluster(
             {client: answer.weights for client, answer in answers.items()},
             max_experts=self.max_experts,
@@ -132,13 +153,19 @@ class FedLease:
             allocation=allocation,
             experts=experts,
             routers=self._first_routers(state, allocation.num_experts),
+            met=(),
         )
 
     def _iterative_phase(self, state: State, allocation: Allocation, clients: Clients) -> State:
         """Clients train their expert and router; each is averaged within its cluster (lines 15-29)."""
         number = state.round + 1
-        reached = [client for client in clients.ids if client in allocation.clients]
-        answers = clients.each("train", {client: self._mixture(state, client, number) for client in reached})
+        known = frozenset(state.met if self.router == "local" else ())  # they keep their routers
+        down = {
+            client: self._mixture(state, client, number, with_router=client not in known)
+            for client in clients.ids
+            if client in allocation.clients
+        }
+        answers = clients.each("train", down)
         experts, routers = [], []
         for j in range(allocation.num_experts):
             members = {client: answers[client] for client in allocation.members(j) if client in answers}
@@ -148,7 +175,13 @@ class FedLease:
                 expert, router = select(trained, ("A", "B")), {**router, **select(trained, ("router",))}
             experts.append(expert)
             routers.append(router)
-        return replace(state, round=number, experts=stack(experts), routers=stack(routers))
+        return replace(
+            state,
+            round=number,
+            experts=stack(experts),
+            routers=stack(routers),
+            met=met(state.met, answers),
+        )
 
     def warm_up(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
         """Client, initial phase: train alone; keep the adapter, or send it up when the phase ends."""
@@ -178,13 +211,14 @@ class FedLease:
         experts = int(down.facts.get("experts", 1))
         return Model(self.adapter(experts, int(down.facts.get("assigned", 0))), {**down.weights, **kept})
 
-    def _mixture(self, state: State, client: ClientId, number: int) -> Message:
+    def _mixture(self, state: State, client: ClientId, number: int, *, with_router: bool = True) -> Message:
         """What a client of a cluster is sent: all M experts and its cluster's router."""
         assert state.allocation is not None
         assigned, experts = state.allocation.label(client), state.allocation.num_experts
         weights = state.experts if experts > 1 else unstack(state.experts, 0)
         facts = {"round": number, "experts": experts, "assigned": assigned}
-        return Message({**weights, **unstack(state.routers, assigned)}, facts)
+        router = unstack(state.routers, assigned) if with_router else {}
+        return Message({**weights, **router}, facts)
 
     def _first_routers(self, state: State, experts: int) -> dict[str, Tensor]:
         """One router per cluster, [M, slots, d] per module; none when one expert serves all."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import to_all, train_lora
+from fedlease.algorithms.steps import lora_main_phase, met, train_lora
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights
@@ -15,17 +15,18 @@ from fedlease.core.weights import Weights
 
 @dataclass(frozen=True)
 class State:
-    """The rounds done, and the common first weights of all clients."""
+    """The rounds done, the common first weights of all clients, and who has them already."""
 
     round: int
     start: Weights
+    met: tuple[ClientId, ...] = ()
 
 
 @dataclass(frozen=True)
 class LocalOnly:
     """Every client trains its own LoRA adapter alone, from the same seeded start.
 
-    Trains A, B; sends up nothing; sends down the start; keeps A, B.
+    Trains A, B; sends up nothing; sends down the start, once; keeps A, B.
     """
 
     rank: int = 8
@@ -46,8 +47,11 @@ class LocalOnly:
 
     def round(self, state: State, clients: Clients) -> State:
         """Every client goes on with its own adapter."""
-        clients.each("train", to_all(clients.ids, state.start, state.round + 1))
-        return State(state.round + 1, state.start)
+        facts = {"round": state.round + 1}
+        known = frozenset(state.met)
+        down = {client: Message({} if client in known else state.start, facts) for client in clients.ids}
+        answers = clients.each("train", down)
+        return State(state.round + 1, state.start, met(state.met, answers))
 
     def train(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
         """Client: train its own adapter, or the start if it has none yet; keep it."""
@@ -68,7 +72,7 @@ class LocalOnly:
 
     def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
         """One adapter, A and B trained."""
-        return Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("A", "B"))
+        return lora_main_phase(self.adapter, modules)
 
     def facts(self, state: State) -> Mapping[str, Any]:  # noqa: ARG002
         """Nothing beyond the scores."""

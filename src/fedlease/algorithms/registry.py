@@ -7,12 +7,16 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Algorithm
+
+ENTRY_POINTS = "fedlease.methods"
+"""The entry point group in which another package names modules with ``METHODS``."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,15 @@ class Method:
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Every method of this package, sorted by name."""
+    """Every method by name, sorted: this package's files, and modules other packages name as entry points."""
     package = importlib.import_module("fedlease.algorithms")
+    names = [f"fedlease.algorithms.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+    names += [entry.value for entry in entry_points(group=ENTRY_POINTS)]
     found: dict[str, Method] = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        for method in getattr(importlib.import_module(f"fedlease.algorithms.{info.name}"), "METHODS", ()):
+    for name in names:
+        for method in getattr(importlib.import_module(name), "METHODS", ()):
             if method.name in found:
-                raise RuntimeError(f"two methods are called {method.name}")
+                raise FedLeaseError(f"two methods are called {method.name}; one is in {name}")
             found[method.name] = method
     return dict(sorted(found.items()))
 
@@ -84,3 +90,8 @@ def build(name: str, **settings: Any) -> Algorithm[Any]:
         key, given = ".".join(map(str, first["loc"])), first.get("input")
         raise FedLeaseError(f"method.{key}: {first['msg']} ({given!r} given)") from error
     return made
+
+
+def settings_of(algorithm: Algorithm[Any]) -> dict[str, Any]:
+    """Return every setting of a built method."""
+    return {f.name: getattr(algorithm, f.name) for f in fields(type(algorithm))}  # type: ignore[arg-type]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor
 
-from fedlease.core.adapter import Adapter, Learn, Model
+from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Message, Site
 from fedlease.core.weights import Weights, mean
 
@@ -17,13 +17,20 @@ Weighting = Literal["uniform", "examples"]
 
 def average(answers: Mapping[ClientId, Message], weighting: Weighting) -> dict[str, Tensor]:
     """Average what clients sent up, plainly or in proportion to their ``examples``."""
-    by = [float(answer.facts["examples"]) for answer in answers.values()]
-    return mean([answer.weights for answer in answers.values()], by if weighting == "examples" else None)
+    sets = [answer.weights for answer in answers.values()]
+    if weighting == "uniform":
+        return mean(sets)
+    return mean(sets, [float(answer.facts["examples"]) for answer in answers.values()])
 
 
 def to_all(clients: Sequence[ClientId], weights: Weights, round: int) -> dict[ClientId, Message]:
     """The same weights to every client."""
     return {client: Message(weights, {"round": round}) for client in clients}
+
+
+def met(before: Iterable[ClientId], answers: Iterable[ClientId]) -> tuple[ClientId, ...]:
+    """Who has answered so far, sorted: they hold what is sent once."""
+    return tuple(sorted({*before, *answers}))
 
 
 def train_lora(
@@ -32,6 +39,11 @@ def train_lora(
     """Train A and B of a plain LoRA adapter on the client's rows, from ``start``."""
     learn = Learn(("A", "B"), round=int(down.facts["round"]), purpose=purpose)
     return site.train(Model(adapter, start), learn)
+
+
+def lora_main_phase(adapter: Adapter, modules: Modules) -> tuple[Model, Learn]:
+    """One plain LoRA adapter of which A and B train: for counting parameters."""
+    return Model(adapter, lora_init(modules, adapter.rank, 0)), Learn(("A", "B"))
 
 
 def examples(site: Site) -> dict[str, int]:

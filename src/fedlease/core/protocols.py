@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from fedlease.core.adapter import Learn, Model, Modules
 from fedlease.core.weights import Weights
@@ -95,3 +95,11 @@ class Algorithm(Protocol[State]):
 
     def facts(self, state: State) -> Mapping[str, Any]:
         """Return what a record should tell of the state, as plain JSON values."""
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A method that asks something of the federation it runs in."""
+
+    def check(self, rounds: int, clients: int) -> None:
+        """Raise `FedLeaseError` where the method cannot work with so many rounds and clients."""

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from fedlease.allocation import Allocation, Distance, cluster
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.peft_names import core_name
 from fedlease.core.weights import Weights
 
 Folder: TypeAlias = "str | os.PathLike[str]"
-
-PREFIX = "base_model.model."
 
 
 def allocate(
@@ -36,7 +35,9 @@ def allocate(
     Args:
         adapters: folders that PEFT wrote, named by the folder (and its parents, as far as it takes to tell
             them apart); or client -> folder or state dict, in PEFT's names
-            (``base_model.model.X.lora_A.weight``) or fedlease's (``X.A`` [r, d], ``X.B`` [l, r]).
+            (``base_model.model.X.lora_A.weight``) or fedlease's (``X.A`` [r, d], ``X.B`` [l, r]). A folder's
+            B is scaled by its config (alpha / r); a state dict has no config and is taken as it is, so
+            where alpha / r differs between clients or from folders beside it, give B times alpha / r.
         max_experts: the highest number of experts to consider.
         distance: ``"product"`` compares the updates B A, ``"b"`` the B matrices (Eq. 2 of FedLEASE).
         centered: take out the mean update of all clients first.
@@ -90,15 +91,10 @@ def _core_names(client: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return A and B under fedlease's names; a saved head and the like is left out."""
     weights = {}
     for key, tensor in state.items():
-        name, in_peft, kind = key.removeprefix(PREFIX).rpartition(".lora_")
-        if in_peft:
-            pieces = kind.split(".")  # "A.weight", or "A.default.weight" out of a live model
-            if pieces[0] not in ("A", "B") or pieces[-1] != "weight" or len(pieces) > 3:
-                raise FedLeaseError(f"client {client!r}: {key!r} is not a part of plain LoRA")
-            key = f"{name}.{pieces[0]}"
-        elif not key.endswith((".A", ".B")):
+        name = core_name(key, f"client {client!r}") or (key if key.endswith((".A", ".B")) else None)
+        if name is None:
             continue
-        if key in weights:
-            raise FedLeaseError(f"client {client!r} has two adapters for {key!r}: give the weights of one")
-        weights[key] = tensor
+        if name in weights:
+            raise FedLeaseError(f"client {client!r} has two adapters for {name!r}: give the weights of one")
+        weights[name] = tensor
     return weights

@@ -35,12 +35,14 @@ class Measured:
         loss: mean training loss of every client that trained.
         rows: rows trained on, and rows scored.
         train_seconds, score_seconds: spent computing; all else of a round is overhead.
+        write_seconds: spent on the checkpoint and record of the round before.
     """
 
     loss: dict[ClientId, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=lambda: {"train": 0, "score": 0})
     train_seconds: float = 0.0
     score_seconds: float = 0.0
+    write_seconds: float = 0.0
 
 
 class Meter:
@@ -74,9 +76,8 @@ class Meter:
         return taken
 
     def round(self, entry: dict[str, Any], written: float) -> None:
-        """See `Observer`; writing the checkpoint counts as overhead of the round."""
-        entry["seconds"]["total"] += written
-        entry["seconds"]["other"] += written
+        """See `Observer`; ``written`` seconds went to the round's checkpoint and record."""
+        self._measured.write_seconds += written
         if self._observer:
             self._observer.round(entry)
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fedlease.core.progress import Watch
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.progress import Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId
 from fedlease.data.catalog import find
 from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
 from fedlease.data.where import VARIABLE
 from fedlease.experiments.spec import ClientSpec, Spec
-from fedlease.tasks import classification
+from fedlease.tasks import TASKS
 from fedlease.tasks.base import Example
 from fedlease.training.base import Base, load_base
+from fedlease.training.models import resolve
 from fedlease.training.precision import Plan, choose
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
@@ -45,40 +47,68 @@ class Federation:
     clients: dict[ClientId, dict[str, Any]]
 
 
-def prepare(spec: Spec, beside: Path, watch: Watch, plan: Plan | None = None) -> Federation:
-    """Read the rows, load the base and make the sites.
+@dataclass(frozen=True)
+class Places:
+    """What a spec leaves to its surroundings, settled once and kept with the run.
 
-    Args:
-        spec: the specification.
-        beside: the folder that relative paths in it are meant from.
-        watch: told of every batch.
-        plan: how to compute, when a run is resumed; None resolves the spec's ``auto``.
+    Attributes:
+        beside: the folder that relative paths in the spec are meant from.
+        root: the folder of named data sets; None for the hub.
+        model: the folder or hub id of the base model.
+        plan: how the machine computes.
+    """
+
+    beside: Path
+    root: Path | None
+    model: str
+    plan: Plan
+
+
+def settle(spec: Spec, beside: Path) -> Places:
+    """Find data and model, and resolve every ``auto``.
+
+    Raises:
+        FedLeaseError: a device that is not there.
+    """
+    model = spec.model
+    plan = choose(model.device, model.precision, model.attention, model.threads)
+    root = spec.data.root if spec.data.root is not None else os.environ.get(VARIABLE)
+    start = beside if spec.data.root is not None else Path.cwd()
+    found = None if not root else (start / root).resolve()
+    return Places(beside.resolve(), found, resolve(model.name, beside), plan)
+
+
+def prepare(spec: Spec, places: Places, watch: Watch = unwatched) -> Federation:
+    """Read the rows, load the base and make the sites.
 
     Raises:
         FedLeaseError: data or model that cannot be used.
     """
     algorithm = spec.algorithm()
-    data = federate(_plans(spec, beside), data_root(spec, beside), spec.seed)
-    model = spec.model
-    plan = plan or choose(model.device, model.precision, model.attention, model.threads)
+    beside, plan, model = places.beside, places.plan, spec.model
+    data = federate(_plans(spec, beside), places.root, spec.seed)
     torch.set_num_threads(plan.threads)
     base = load_base(
-        model.name,
+        places.model,
         labels=[len(held.labels) for held in data.values()],
         seed=spec.seed,
         plan=plan,
         targets=model.targets,
         dropout=model.dropout,
-        beside=beside,
     )
+    if base.max_length is not None and model.max_length > base.max_length:
+        raise FedLeaseError(
+            f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
+        )
     resident, sites, facts = Resident(base), {}, {}
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
+        task = TASKS[of[client].task]
         train, test = (
-            classification.encode(rows, base.tokenizer, model.max_length) for rows in (held.train, held.test)
+            task.encode(rows, base.tokenizer, model.max_length) for rows in (held.train, held.test)
         )
         sites[client] = TorchSite(
-            client, resident, classification, train, test, len(held.labels), spec.training, spec.seed, watch
+            client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch
         )
         facts[client] = {
             "group": of[client].name,
@@ -92,14 +122,6 @@ def prepare(spec: Spec, beside: Path, watch: Watch, plan: Plan | None = None) ->
             "rows_hash": _hash(held),
         }
     return Federation(algorithm, base, sites, plan, facts)
-
-
-def data_root(spec: Spec, beside: Path) -> Path | None:
-    """The folder of named data sets: the spec's, else FEDLEASE_DATA, else None (the hub)."""
-    if spec.data.root is not None:
-        return (beside / spec.data.root).resolve()
-    named = os.environ.get(VARIABLE)
-    return Path(named).resolve() if named else None
 
 
 def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
@@ -140,8 +162,3 @@ def _hash(held: ClientData) -> str:
 
 def _bytes(rows: Sequence[Example]) -> bytes:
     return "\x1e".join("\x1f".join((*row.texts, str(row.label))) for row in rows).encode()
-
-
-def plan_facts(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values."""
-    return asdict(plan)

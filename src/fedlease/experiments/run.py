@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,11 +15,12 @@ from fedlease.core.files import write_bytes
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.experiments.meter import Meter, Observer
-from fedlease.experiments.prepare import Federation, data_root, plan_facts, prepare
+from fedlease.experiments.prepare import Federation, Places, prepare, settle
 from fedlease.experiments.results import Run
-from fedlease.experiments.spec import DataSpec, Spec, make_spec, read_spec
-from fedlease.experiments.store import Kept, Store, surroundings
-from fedlease.training.precision import Plan
+from fedlease.experiments.spec import Spec, make_spec, read_spec
+from fedlease.experiments.store import Checkpoint, History, Store
+from fedlease.experiments.surroundings import surroundings
+from fedlease.training.precision import choose
 from fedlease.tuner.export import save_lora, save_mixture
 
 
@@ -27,7 +28,7 @@ def run(
     spec: Spec | Mapping[str, Any] | str | Path,
     out: str | Path | None = None,
     *,
-    overrides: typing.Iterable[str] = (),
+    overrides: Iterable[str] = (),
     observer: Observer | None = None,
 ) -> Run:
     """Run a federation from its spec to its end.
@@ -35,7 +36,7 @@ def run(
     Args:
         spec: a `Spec`, the same as plain values, or the path of a TOML file.
         out: the folder to make; None is ``runs/NAME-METHOD-SEED``.
-        overrides: ``key=value`` changes to a spec from a file.
+        overrides: ``key=value`` changes, such as ``method.rank=8``.
         observer: told of every batch and round.
 
     Returns:
@@ -48,22 +49,15 @@ def run(
     if isinstance(spec, str | Path):
         beside = Path(spec).resolve().parent
         spec = read_spec(Path(spec), overrides)
-    elif not isinstance(spec, Spec):
-        spec = make_spec(spec)
-    folder = Path(out) if out is not None else Path("runs") / default_name(spec)
-    if folder.is_dir() and any(folder.iterdir()):
-        Store.create(folder, {})  # raises: an occupied folder is refused before anything is loaded
-    meter = Meter(observer)
-    federation = prepare(spec, beside, meter.step)
-    resolved = {
-        "spec": spec.model_dump(mode="json"),
-        "beside": str(beside),
-        "data_root": str(root) if (root := data_root(spec, beside)) else None,
-        "plan": plan_facts(federation.plan),
-        "model": {"path": federation.base.path, "fingerprint": federation.base.fingerprint},
-        "clients": federation.clients,
-    }
-    return _go(Store.create(folder, resolved), spec, federation, meter)
+    else:
+        content = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, Spec) else spec
+        spec = make_spec(content, overrides=overrides)
+    store = Store(Path(out) if out is not None else Path("runs") / default_name(spec))
+    store.check_free()  # before anything is loaded
+    meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
+    federation = prepare(spec, places, meter.step)
+    store.create(_resolved(spec, places, federation))
+    return _go(store, spec, federation, meter, perf_counter() - began)
 
 
 def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
@@ -72,18 +66,23 @@ def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
     Raises:
         FedLeaseError: not a run, or its data or model are no longer the same.
     """
-    store = Store(Path(folder))
+    store, began = Store(Path(folder)), perf_counter()
     resolved = store.resolved()
     finished = Run(store.folder)
-    if (store.folder / "record.json").is_file() and finished.record["status"] == "complete":
+    if store.has_record() and finished.record["status"] == "complete":
         return finished
     spec = make_spec(resolved["spec"], str(store.folder / "spec.json"))
-    if resolved["data_root"]:  # where the rows were, whatever the environment says now
-        spec = spec.model_copy(update={"data": DataSpec(root=resolved["data_root"])})
+    root, plan = resolved["root"], resolved["plan"]
+    places = Places(
+        Path(resolved["beside"]),
+        None if root is None else Path(root),
+        resolved["model"]["path"],
+        choose(plan["device"], plan["precision"], plan["attention"], plan["threads"]),
+    )
     meter = Meter(observer)
-    federation = prepare(spec, Path(resolved["beside"]), meter.step, Plan(**resolved["plan"]))
-    _same(resolved, federation, store.folder)
-    return _go(store, spec, federation, meter)
+    federation = prepare(spec, places, meter.step)
+    _check_same(resolved, federation, store.folder)
+    return _go(store, spec, federation, meter, perf_counter() - began)
 
 
 def default_name(spec: Spec) -> str:
@@ -91,7 +90,19 @@ def default_name(spec: Spec) -> str:
     return f"{spec.name}-{spec.method['name']}-{spec.seed}"
 
 
-def _same(resolved: Mapping[str, Any], federation: Federation, folder: Path) -> None:
+def _resolved(spec: Spec, places: Places, federation: Federation) -> dict[str, Any]:
+    """What was asked for and how it was resolved: no default or preset is left to a later version."""
+    return {
+        "spec": {**spec.model_dump(mode="json"), "method": spec.settings()},
+        "beside": str(places.beside),
+        "root": None if places.root is None else str(places.root),
+        "plan": asdict(places.plan),
+        "model": {"path": federation.base.path, "fingerprint": federation.base.fingerprint},
+        "clients": federation.clients,
+    }
+
+
+def _check_same(resolved: Mapping[str, Any], federation: Federation, folder: Path) -> None:
     if resolved["model"]["fingerprint"] != federation.base.fingerprint:
         raise FedLeaseError(
             f"{folder}: the model at {federation.base.path} is not the one the run began with"
@@ -101,46 +112,37 @@ def _same(resolved: Mapping[str, Any], federation: Federation, folder: Path) -> 
             raise FedLeaseError(f"{folder}: the rows of client {client} are not those the run began with")
 
 
-def _go(store: Store, spec: Spec, federation: Federation, meter: Meter) -> Run:
+def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: float) -> Run:
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
-    algorithm, seed = federation.algorithm, spec.seed
-    state, kept, rounds = _start(store, federation, seed)
-    engine = InProcess(algorithm, federation.sites, kept.weights)
-    meter.begin(spec, federation, kept.round)
-    began = perf_counter()
-    for result in drive(
-        algorithm, state, engine, done=kept.round, rounds=spec.rounds, score_every=spec.score_every
-    ):
-        state = result.state
-        entry = _entry(result, meter)
-        rounds.append(entry)
-        wrote = perf_counter()
-        facts = dict(algorithm.facts(state))
-        store.save(state, Kept(result.number, _plain(engine.kept)), rounds)
-        store.write_record(_record("running", spec, federation, rounds, facts))
-        meter.round(entry, perf_counter() - wrote)
-    facts = dict(algorithm.facts(state))
-    _write_adapters(store.folder, federation, state, engine)
-    store.write_record(_record("complete", spec, federation, rounds, facts))
-    meter.end(perf_counter() - began)
+    with store.locked():
+        algorithm = federation.algorithm
+        first = algorithm.init(federation.base.modules, spec.seed)
+        found = store.load(type(first)) or Checkpoint(0, first, {}, History())
+        state, history = found.state, found.history
+        history.sessions.append({"from_round": found.round + 1, **surroundings(), "setup_seconds": setup})
+        engine = InProcess(algorithm, federation.sites, found.kept)
+        meter.begin(spec, federation, found.round)
+        began = perf_counter()
+        for result in drive(
+            algorithm, state, engine, done=found.round, rounds=spec.rounds, score_every=spec.score_every
+        ):
+            state = result.state
+            entry = _entry(result, meter)
+            history.rounds.append(entry)
+            wrote = perf_counter()
+            store.save(Checkpoint(result.number, state, engine.kept, history))
+            store.write_record("running", history, algorithm.facts(state))
+            meter.round(entry, perf_counter() - wrote)
+        _write_adapters(store.folder, federation, state, engine)
+        store.write_record("complete", history, algorithm.facts(state))
+        meter.end(perf_counter() - began)
     return Run(store.folder)
 
 
-def _start(store: Store, federation: Federation, seed: int) -> tuple[Any, Kept, list[dict[str, Any]]]:
-    """The last checkpoint, or the method's first state."""
-    first = federation.algorithm.init(federation.base.modules, seed)
-    saved = store.load(type(first))
-    return saved if saved is not None else (first, Kept(0, {}), [])
-
-
-def _plain(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {client: dict(weights) for client, weights in kept.items()}
-
-
 def _entry(result: Round, meter: Meter) -> dict[str, Any]:
-    """What the record tells of one round."""
+    """What the record tells of one round. Writing its checkpoint counts in the next round."""
     measured = meter.take()
-    other = result.seconds - measured.train_seconds - measured.score_seconds
+    total = result.seconds + measured.write_seconds
     return {
         "round": result.number,
         "metrics": {client: dict(scores) for client, scores in result.metrics.items()},
@@ -148,32 +150,20 @@ def _entry(result: Round, meter: Meter) -> dict[str, Any]:
         "rows": measured.rows,
         "bytes": result.traffic.total(),
         "seconds": {
-            "total": result.seconds,
+            "total": total,
             "train": measured.train_seconds,
             "score": measured.score_seconds,
-            "other": other,
+            "other": total - measured.train_seconds - measured.score_seconds,
         },
     }
 
 
-def _record(
-    status: str, spec: Spec, federation: Federation, rounds: list[dict[str, Any]], facts: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "status": status,
-        **surroundings(),
-        "spec": spec.model_dump(mode="json"),
-        "seed": spec.seed,
-        "plan": plan_facts(federation.plan),
-        "model": {"path": federation.base.path, "fingerprint": federation.base.fingerprint},
-        "clients": federation.clients,
-        **facts,
-        "rounds": rounds,
-    }
-
-
 def _write_adapters(folder: Path, federation: Federation, state: Any, engine: InProcess) -> None:
-    """Write what every client uses: a PEFT folder each, stock LoRA where there is a single expert."""
+    """Write what every client uses: a PEFT folder each, stock LoRA where there is a single expert.
+
+    Beside them goes what they need and the checkpoint of the base does not hold: the heads, and weights that
+    were drawn from the seed.
+    """
     algorithm, base = federation.algorithm, federation.base
     for client in engine.ids:
         model = algorithm.deploy(algorithm.serve(state, client), engine.kept.get(client, {}))
@@ -183,3 +173,5 @@ def _write_adapters(folder: Path, federation: Federation, state: Any, engine: In
     heads.mkdir(exist_ok=True)
     for labels, head in base.heads.items():
         write_bytes(heads / f"{labels}.safetensors", save(head.state_dict()))
+    if base.drawn:
+        write_bytes(heads / "drawn.safetensors", save(base.drawn))

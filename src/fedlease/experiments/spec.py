@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import re
-import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedlease.algorithms import registry
+from fedlease.algorithms.registry import settings_of
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.protocols import Algorithm
+from fedlease.core.protocols import Algorithm, Checks
+from fedlease.tasks import TASKS
 from fedlease.training.loop import Training
 from fedlease.training.precision import Attention, Precision
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Rows = Annotated[int, Field(gt=0)]
 
@@ -56,6 +54,16 @@ class DataSpec(_Table):
     root: str | None = None
 
 
+ANYWHERE = {"name", "count", "task", "train_rows", "test_rows"}
+COLUMNS = {"text", "label", "labels"}
+ONLY_WITH: Mapping[str, set[str]] = {
+    "data": set(),
+    "train": {"test"} | COLUMNS,
+    "hub": {"hub_config", "train_split", "test_split"} | COLUMNS,
+}
+"""Which keys of a client go with each way to say where its rows are."""
+
+
 class ClientSpec(_Table):
     """One client, or ``count`` of them that share a data set and are called ``name-0``, ``name-1``, ...
 
@@ -83,9 +91,16 @@ class ClientSpec(_Table):
     text: tuple[str, ...] = ()
     label: str = "label"
     labels: tuple[str, ...] = ()
-    task: Literal["classification"] = "classification"
+    task: str = "classification"
     train_rows: Rows | None = None
     test_rows: Rows | None = None
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"there is no such task; there are: {', '.join(TASKS)}")
+        return task
 
     @model_validator(mode="after")
     def _one_place(self) -> ClientSpec:
@@ -93,7 +108,13 @@ class ClientSpec(_Table):
         if len(places) != 1:
             given = " and ".join(places) or "none"
             raise ValueError(f"say where the rows are by one of data, train or hub ({given} given)")
-        if places != ["data"] and len(self.text) not in (1, 2):
+        place = places[0]
+        fields = type(self).model_fields
+        said = {key for key in self.model_fields_set if getattr(self, key) != fields[key].default}
+        stray = sorted(said - ANYWHERE - {place} - ONLY_WITH[place])
+        if stray:
+            raise ValueError(f"{stray[0]} means nothing beside {place}: leave it out")
+        if place != "data" and len(self.text) not in (1, 2):
             raise ValueError("text must name one or two columns")
         return self
 
@@ -132,17 +153,19 @@ class Spec(_Table):
             raise ValueError(f"clients: two clients are called {twice[0]}")
         if len(ids) < 2:
             raise ValueError(f"clients: a federation needs at least two clients, and there is {len(ids)}")
-        for key in ("experts", "max_experts"):
-            experts = self.method.get(key)
-            if isinstance(experts, int) and experts > len(ids):
-                raise ValueError(f"method.{key} is {experts}, more experts than the {len(ids)} clients")
-        self.algorithm()
+        algorithm = self.algorithm()
+        if isinstance(algorithm, Checks):
+            algorithm.check(self.rounds, len(ids))
         return self
 
     @property
     def ids(self) -> tuple[str, ...]:
         """All clients by name."""
         return tuple(client for entry in self.clients for client in entry.ids)
+
+    def settings(self) -> dict[str, Any]:
+        """The method's name with every setting, defaults and presets included: what a record must tell."""
+        return {"name": self.method["name"], **settings_of(self.algorithm())}
 
     def algorithm(self) -> Algorithm[Any]:
         """Build the method.
@@ -171,19 +194,20 @@ def read_spec(path: Path, overrides: Iterable[str] = ()) -> Spec:
         raise FedLeaseError(f"{path} is not valid TOML: {error}") from error
     if "name" not in content:
         content["name"] = re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem)
-    for override in overrides:
-        _override(content, override)
-    return make_spec(content, str(path))
+    return make_spec(content, str(path), overrides)
 
 
-def make_spec(content: Mapping[str, Any], where: str = "spec") -> Spec:
-    """Validate a specification given as plain values.
+def make_spec(content: Mapping[str, Any], where: str = "spec", overrides: Iterable[str] = ()) -> Spec:
+    """Validate a specification given as plain values, with ``key=value`` overrides.
 
     Raises:
         FedLeaseError: one line that names the key and what it can be.
     """
+    changed = copy.deepcopy(dict(content))
+    for override in overrides:
+        _override(changed, override)
     try:
-        return Spec.model_validate(content)
+        return Spec.model_validate(changed)
     except ValidationError as error:
         raise FedLeaseError(f"{where}: {_one_line(error)}") from error
     except FedLeaseError as error:

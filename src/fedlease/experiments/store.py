@@ -4,38 +4,53 @@
 
     spec.json              what was asked for and how it was resolved; written first, never changed
     record.json            the one record; rewritten whole after every round
-    checkpoint/round-0007  the method's state, what clients keep, and the record's rounds
+    checkpoint/round-0007  the method's state, what clients keep, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
 """
 
 from __future__ import annotations
 
-import platform
+import fcntl
 import shutil
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
+from fedlease import __version__
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json, write_json
 from fedlease.core.protocols import ClientId
+from fedlease.core.weights import Weights
 
 FORMAT = 1
 """The layout of spec.json and record.json; a folder of another one is refused."""
 
-S = TypeVar("S")
+
+@dataclass
+class History:
+    """The part of a record that grows: one entry a round, and one for each time the run was started."""
+
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What clients keep between rounds, and how many rounds are behind them."""
+class Checkpoint:
+    """Everything a run goes on from after ``round`` rounds."""
 
+    round: int
+    state: Any
+    kept: Mapping[ClientId, Weights]
+    history: History
+
+
+@dataclass(frozen=True)
+class _Kept:
     round: int
     weights: dict[ClientId, dict[str, Tensor]]
 
@@ -46,24 +61,55 @@ class Store:
 
     folder: Path
 
-    @classmethod
-    def create(cls, folder: Path, resolved: Mapping[str, Any]) -> Store:
+    def check_free(self) -> None:
+        """Refuse a place where a run or anything else lies already.
+
+        A run that was stopped before its first checkpoint is nothing yet, and gives way.
+
+        Raises:
+            FedLeaseError: the folder is a file, or holds something.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FedLeaseError(f"{self.folder} is a file: choose another --out")
+        there = [p.name for p in self.folder.glob("*")] if self.folder.is_dir() else []
+        there = [name for name in there if not _temporary(name)]
+        if "spec.json" in there and (self._checkpoints() or self.has_record()):
+            raise FedLeaseError(
+                f"{self.folder} already holds a run: go on with 'fedlease resume {self.folder}', "
+                "or choose another --out"
+            )
+        if [name for name in there if name not in ("spec.json", "checkpoint", ".lock")]:
+            raise FedLeaseError(f"{self.folder} already exists and is not empty: choose another --out")
+
+    def create(self, resolved: Mapping[str, Any]) -> None:
         """Make the folder and write ``spec.json``.
 
         Raises:
-            FedLeaseError: the folder already holds something, or cannot be made.
+            FedLeaseError: the place is taken, or cannot be written to.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FedLeaseError(
-                f"{folder} already exists and is not empty: go on with 'fedlease resume {folder}', "
-                "or choose another --out"
-            )
+        self.check_free()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "spec.json", {"format": FORMAT, **resolved})
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FedLeaseError(f"cannot write to {folder}: {error.strerror}") from error
-        return cls(folder)
+            raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
+        write_json(self.folder / "spec.json", {"format": FORMAT, **resolved})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out while this one writes, and clear away what a killed one left half done.
+
+        Raises:
+            FedLeaseError: another process runs this run.
+        """
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise FedLeaseError(f"{self.folder}: another process is at this run") from error
+            for path in sorted(self.folder.rglob(".*")):
+                if _temporary(path.name):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield
 
     def resolved(self) -> dict[str, Any]:
         """Read ``spec.json``.
@@ -72,6 +118,10 @@ class Store:
             FedLeaseError: not a run's folder, or one of another format.
         """
         return self._read("spec.json")
+
+    def has_record(self) -> bool:
+        """Tell whether a round was done and told."""
+        return (self.folder / "record.json").is_file()
 
     def record(self) -> dict[str, Any]:
         """Read ``record.json``.
@@ -90,35 +140,55 @@ class Store:
         found = value.get("format") if isinstance(value, dict) else None
         if found != FORMAT:
             raise FedLeaseError(
-                f"{self.folder / name} has format {found}; fedlease {version('fedlease')} reads {FORMAT}"
+                f"{self.folder / name} has format {found}; fedlease {__version__} reads {FORMAT}"
             )
         return dict(value)
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
-        """Replace ``record.json`` as a whole."""
-        write_json(self.folder / "record.json", {"format": FORMAT, **record})
+    def write_record(self, status: str, history: History, facts: Mapping[str, Any]) -> None:
+        """Replace ``record.json`` as a whole: the resolved spec, what happened, what the method tells."""
+        resolved = self.resolved()
+        latest = history.sessions[-1]
+        record = {
+            "format": FORMAT,
+            "status": status,
+            "seed": resolved["spec"]["seed"],
+            **{key: latest[key] for key in ("versions", "commit", "machine")},
+            "metric": "accuracy",
+            **resolved,
+            **facts,
+            **asdict(history),
+        }
+        write_json(self.folder / "record.json", record)
 
-    def save(self, state: Any, kept: Kept, rounds: list[dict[str, Any]]) -> None:
-        """Make the checkpoint of ``kept.round``: written beside, renamed into place, older ones removed."""
-        final = self._checkpoint(kept.round)
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Make a checkpoint: written beside, renamed into place, older ones removed.
+
+        Raises:
+            FedLeaseError: it cannot be written; the one before stays.
+        """
+        final = self._checkpoint(checkpoint.round)
         partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_value(state, partial, "state")
-        save_value(kept, partial, "kept")
-        write_json(partial / "rounds.json", rounds)
-        partial.rename(final)
-        for older in self._checkpoints()[:-1]:
-            shutil.rmtree(older)
+        kept = {client: dict(weights) for client, weights in checkpoint.kept.items()}
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            save_value(checkpoint.state, partial, "state")
+            save_value(_Kept(checkpoint.round, kept), partial, "kept")
+            write_json(partial / "history.json", asdict(checkpoint.history))
+            partial.rename(final)
+            for older in self._checkpoints()[:-1]:
+                shutil.rmtree(older)
+        except OSError as error:
+            raise FedLeaseError(f"cannot write the checkpoint {final}: {error.strerror}") from error
 
-    def load(self, kind: type[S]) -> tuple[S, Kept, list[dict[str, Any]]] | None:
-        """Read the last checkpoint: state, what clients keep, the record's rounds; None before the first."""
+    def load(self, kind: type[Any]) -> Checkpoint | None:
+        """Read the last checkpoint of a method whose state is a ``kind``; None before the first."""
         found = self._checkpoints()
         if not found:
             return None
-        last = found[-1]
-        rounds: list[dict[str, Any]] = read_json(last / "rounds.json")
-        return load_value(kind, last, "state"), load_value(Kept, last, "kept"), rounds
+        kept = load_value(_Kept, found[-1], "kept")
+        history = History(**read_json(found[-1] / "history.json"))
+        return Checkpoint(kept.round, load_value(kind, found[-1], "state"), kept.weights, history)
 
     def _checkpoint(self, round: int) -> Path:
         return self.folder / "checkpoint" / f"round-{round:06d}"
@@ -127,31 +197,6 @@ class Store:
         return sorted((self.folder / "checkpoint").glob("round-*"))
 
 
-def surroundings() -> dict[str, Any]:
-    """Versions, commit and machine, for the record."""
-    packages = ("fedlease", "torch", "transformers", "peft", "scikit-learn", "scipy", "numpy")
-    return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "commit": _commit(),
-        "machine": {"system": platform.system(), "processor": _processor()},
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout this package is used from; None where it is installed."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "log", "-1", "--format=%H", "--", str(here.parent)]
-    try:
-        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return shown.stdout.strip() or None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _temporary(name: str) -> bool:
+    """What an atomic write leaves behind when it is killed."""
+    return name.startswith(".") and name.endswith((".partial", ".tmp"))

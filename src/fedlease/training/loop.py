@@ -34,10 +34,10 @@ class Training:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     learning_rate: float = 2e-3
-    batch_size: int = 32
+    batch_size: int = 16
     epochs: int = 2
     weight_decay: float = 0.0
-    schedule: Literal["linear", "constant"] = "linear"
+    schedule: Literal["linear", "constant"] = "constant"
     max_grad_norm: float = 1.0
     pool: int = 4
     score_batch_size: int = 100

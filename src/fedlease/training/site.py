@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from fedlease.core.adapter import Learn, Model
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Progress, Watch, unwatched
 from fedlease.core.protocols import ClientId, Metrics
 from fedlease.core.seeds import derive
-from fedlease.core.weights import Weights
+from fedlease.core.weights import Weights, part
 from fedlease.tasks.base import Encoded, Task
 from fedlease.training.loop import Step, Training, fit, predict
 from fedlease.training.resident import Resident
@@ -71,7 +74,14 @@ class TorchSite:
             )
         except FedLeaseError as error:
             raise FedLeaseError(f"client {self.client}, round {learn.round}: {error}") from error
-        return self.resident.take(model, learn.parts)
+        trained = self.resident.take(model, learn.parts)
+        for name, tensor in trained.items():
+            if part(name) in learn.parts and not torch.isfinite(tensor).all():
+                raise FedLeaseError(
+                    f"client {self.client}, round {learn.round}: {name} became NaN or infinite in training; "
+                    "lower training.learning_rate"
+                )
+        return trained
 
     def loss(self, model: Model) -> float:
         """Return the mean loss over the training rows."""
@@ -81,7 +91,7 @@ class TorchSite:
         """Return the task's metrics on the test rows."""
         return self.task.metrics(*self._predict(model, self.test_rows, "score"))
 
-    def _predict(self, model: Model, rows: Encoded, purpose: str):  # type: ignore[no-untyped-def]
+    def _predict(self, model: Model, rows: Encoded, purpose: str) -> tuple[Tensor, Tensor]:
         network = self.resident.put(model, self.labels)
 
         def told(step: Step) -> None:
