@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fedlease.core.codec import load_value, pack, save_value
+from fedlease.core.codec import check, load_value, pack, save_value, unpack
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json, write_bytes, write_json
 
@@ -61,6 +62,74 @@ def test_what_cannot_be_stored_is_refused() -> None:
         pack({"weights": {1, 2}}, {})
 
 
+@dataclass(frozen=True)
+class Shapes:
+    rows: list[Tensor]
+    pair: tuple[int, Tensor]
+    nested: list[tuple[str, dict[str, Inner]]]
+    empty: tuple[()]
+    fact: int | str | None
+    kind: Literal["b", "product"]
+
+
+def test_lists_fixed_tuples_and_plain_unions(tmp_path: Path) -> None:
+    leaf = make(True).inner
+    assert leaf is not None
+    first = Shapes([torch.randn(2), torch.ones(1)], (3, torch.eye(2)), [("x", {"a": leaf})], (), "5", "b")
+    save_value(first, tmp_path, "state")
+    again = load_value(Shapes, tmp_path, "state")
+    assert [type(again.rows), type(again.pair), type(again.nested)] == [list, tuple, list]
+    assert all(torch.equal(one, other) for one, other in zip(again.rows, first.rows, strict=True))
+    assert again.pair[0] == 3
+    assert torch.equal(again.pair[1], torch.eye(2))
+    assert np.array_equal(again.nested[0][1]["a"].matrix, leaf.matrix)
+    assert (again.nested[0][0], again.empty, again.fact, again.kind) == ("x", (), "5", "b")
+
+
+@dataclass(frozen=True)
+class Deep:
+    inner: dict[str, tuple[set[int], ...]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (int | Tensor, "int | "),
+        (Inner | Outer | None, "Outer"),
+        (set[int], r"set\[int\]"),
+        (Deep, r"set\[int\]"),
+        (Any, "Any"),
+        (tuple, "tuple"),
+        (dict[tuple[int, ...], int], "dict"),
+        (Path, "Path"),
+    ],
+)
+def test_types_that_cannot_be_loaded_are_named(kind: Any, named: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=f"cannot load a .*{named}"):
+        check(kind)
+    with pytest.raises(TypeError, match="cannot load a"):
+        load_value(kind, tmp_path, "nothing there")
+
+
+@pytest.mark.parametrize("kind", [int | Tensor, set[int], Any, Path])
+def test_types_that_are_not_known_are_not_guessed(kind: Any) -> None:
+    with pytest.raises(TypeError, match="cannot load a"):
+        unpack([], {}, kind)
+
+
+def test_a_state_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"set\[int\]"):
+        save_value(Deep({}), tmp_path, "state")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tree_of_another_kind_is_damage(tmp_path: Path) -> None:
+    save_value(make(True), tmp_path, "state")
+    (tmp_path / "state.json").write_text("[]")
+    with pytest.raises(FedLeaseError, match="damaged"):
+        load_value(Outer, tmp_path, "state")
+
+
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damage_is_named(tmp_path: Path, suffix: str, damage: str) -> None:
@@ -82,9 +151,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fedlease.core.files.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FedLeaseError, match=r"cannot write .*record\.json: No space"):
         write_bytes(path, b"half")
     assert read_json(path) == {"round": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "no" / "a.json", tmp_path / "file" / "a.json"):
+        with pytest.raises(FedLeaseError, match=rf"^cannot write {place}: "):
+            write_json(place, 1)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FedLeaseError, match="folder"):
+        write_bytes(tmp_path / "folder", b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_json_errors_name_the_file(tmp_path: Path) -> None:

@@ -54,13 +54,19 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
 
 
 def unpack(tree: Any, tensors: Mapping[str, Tensor], kind: Any) -> Any:
-    """Rebuild a value of type ``kind`` from what `pack` made."""
+    """Rebuild a value of type ``kind`` from what `pack` made.
+
+    Knows the kinds that `check` does.
+
+    Raises:
+        TypeError: another kind, named.
+        KeyError, ValueError, AttributeError: ``tree`` was not made from a value of this kind.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if tree is None:
-            return None
-        (kind,) = (option for option in arguments if option is not type(None))
-        return unpack(tree, tensors, kind)
+    if _is_plain(kind):
+        return tree
+    if origin in _UNIONS:
+        return None if tree is None else unpack(tree, tensors, _option(kind))
     if kind is Tensor:
         return tensors[tree]
     if kind is np.ndarray or origin is np.ndarray:
@@ -68,15 +74,76 @@ def unpack(tree: Any, tensors: Mapping[str, Tensor], kind: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
         return kind(**{name: unpack(item, tensors, hints[name]) for name, item in tree.items()})
-    if origin in (dict, Mapping, collections.abc.Mapping):
+    if origin in _MAPPINGS:
         return {key: unpack(item, tensors, arguments[1]) for key, item in tree}
-    if origin is tuple:
+    if origin is list:
+        return [unpack(item, tensors, arguments[0]) for item in tree]
+    if origin is tuple and arguments[-1:] == (...,):
         return tuple(unpack(item, tensors, arguments[0]) for item in tree)
-    return tree
+    if origin is tuple:
+        pairs = zip(tree, arguments, strict=True)
+        return tuple(unpack(item, tensors, argument) for item, argument in pairs)
+    raise _unknown(kind)
+
+
+def check(kind: Any, _inside: tuple[Any, ...] = ()) -> None:
+    """Raise a TypeError, naming it, where a type or one inside it cannot be rebuilt by `unpack`.
+
+    These can: dataclasses of such types, Tensor, numpy arrays, ``dict``, ``Mapping``, ``list`` and ``tuple``
+    (of one type and any length, or of a type for each place) with their arguments, plain values and unions
+    of them, and ``X | None``.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if _is_plain(kind) or kind in (Tensor, np.ndarray) or origin is np.ndarray or kind in _inside:
+        return
+    inside = (*_inside, kind)
+    if origin in _UNIONS:
+        check(_option(kind), inside)
+    elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            check(hints[field.name], inside)
+    elif origin in _MAPPINGS and arguments[0] in (str, int):
+        check(arguments[1], inside)
+    elif origin in (list, tuple):
+        for argument in arguments:
+            if argument is not ...:
+                check(argument, inside)
+    else:
+        raise _unknown(kind)
+
+
+_UNIONS = (typing.Union, types.UnionType)
+_MAPPINGS = (dict, Mapping, collections.abc.Mapping)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a value of this type is in JSON what it is here, so that nothing is to be rebuilt."""
+    if typing.get_origin(kind) in _UNIONS:
+        return all(map(_is_plain, typing.get_args(kind)))
+    return kind in (bool, int, float, str, type(None)) or typing.get_origin(kind) is typing.Literal
+
+
+def _option(union: Any) -> Any:
+    """Return the X of ``X | None``."""
+    options = [option for option in typing.get_args(union) if option is not type(None)]
+    if len(options) > 1:
+        raise _unknown(union)
+    return options[0]
+
+
+def _unknown(kind: Any) -> TypeError:
+    return TypeError(f"cannot load a {kind if typing.get_args(kind) else getattr(kind, '__name__', kind)}")
 
 
 def save_value(value: Any, folder: Path, name: str) -> None:
-    """Write ``name.safetensors`` and, last, ``name.json`` to the folder, each atomically."""
+    """Write ``name.safetensors`` and, last, ``name.json`` to the folder, each atomically.
+
+    Raises:
+        TypeError: the value holds, or a dataclass declares, a type that could not be loaded again.
+        FedLeaseError: a file cannot be written.
+    """
+    check(type(value))
     tensors: dict[str, Tensor] = {}
     tree = pack(value, tensors)
     write_bytes(folder / f"{name}.safetensors", save(tensors))
@@ -87,11 +154,13 @@ def load_value(kind: type[T], folder: Path, name: str) -> T:
     """Read back what `save_value` wrote.
 
     Raises:
+        TypeError: ``kind`` holds a type that cannot be loaded; it is named.
         FedLeaseError: a file is missing or damaged.
     """
+    check(kind)
     try:
         tensors = load(read_bytes(folder / f"{name}.safetensors"))
         value: T = unpack(json.loads(read_bytes(folder / f"{name}.json")), tensors, kind)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FedLeaseError(f"{folder / name}.json and .safetensors are damaged ({error})") from error
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -11,13 +12,23 @@ from fedlease.core.errors import FedLeaseError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside its place, flush it to disk, then rename it there."""
+    """Write a file beside its place, flush it to disk, then rename it there.
+
+    Raises:
+        FedLeaseError: it cannot be written; the old file, if there is one, is left as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise FedLeaseError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:  # after the renaming there is none
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -30,7 +41,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FedLeaseError(f"cannot read {path}: {error.strerror}") from error
+        raise FedLeaseError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_json(path: Path) -> Any:
