@@ -32,9 +32,9 @@ def peft_names(weights, adapter=""):
     }
 
 
-def write_folder(folder, weights):
+def write_folder(folder, weights, **changes):
     folder.mkdir(parents=True)
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 16, "target_modules": ["query", "value"]}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 16, "target_modules": ["query", "value"], **changes}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     save_file(peft_names(weights), folder / "adapter_model.safetensors")
     return folder
@@ -67,6 +67,43 @@ def test_folders_are_named_by_folder(tmp_path):
         "b",
         "z",
     )
+
+
+def padded(weights, rank):
+    """The same B A, with rows of A and columns of B that are zero up to this rank."""
+    pad = {"A": lambda missing: (0, 0, 0, missing), "B": lambda missing: (0, missing)}
+    return {
+        key: torch.nn.functional.pad(tensor, pad[key[-1]](rank - min(tensor.shape)))
+        for key, tensor in weights.items()
+    }
+
+
+def test_folders_are_compared_by_the_update_their_config_makes(tmp_path):
+    first, *_, other = clients().values()
+    folders = [
+        write_folder(tmp_path / "r4", padded(first, 4), r=4, lora_alpha=16),
+        write_folder(tmp_path / "r8", padded(first, 8), r=8, lora_alpha=32),
+        write_folder(tmp_path / "rs", padded(first, 4), r=4, lora_alpha=8, use_rslora=True),
+        write_folder(tmp_path / "other", other),
+    ]
+    allocation = allocate(folders)
+    same = [allocation.clients.index(name) for name in ("r4", "r8", "rs")]
+    assert allocation.distances[same][:, same].max() < 1e-12
+    assert allocation.distances[same[0], allocation.clients.index("other")] > 0.1
+
+
+def test_alpha_counts_where_the_mean_is_taken_out(tmp_path):
+    held = clients()
+    folders = [
+        write_folder(tmp_path / client, weights, lora_alpha=4 * (number + 1))
+        for number, (client, weights) in enumerate(held.items())
+    ]
+    scaled = {
+        client: {key: tensor * (2 * (number + 1) if key[-1] == "B" else 1) for key, tensor in weights.items()}
+        for number, (client, weights) in enumerate(held.items())
+    }
+    assert abs(allocate(folders).distances - cluster(scaled).distances).max() < 1e-6
+    assert abs(cluster(held).distances - cluster(scaled).distances).max() > 0.01
 
 
 def test_equal_folder_names_take_as_many_parents_as_they_need(tmp_path):

@@ -85,7 +85,8 @@ def test_written_again_over_an_older_folder(tmp_path: Path) -> None:
     new = as_core(adapted("bert"))
     save_lora(new, tmp_path, "new")
     read = read_lora(tmp_path)
-    assert all(torch.equal(read[name], tensor) for name, tensor in new.weights.items())
+    scale = {"A": 1, "B": new.adapter.alpha / new.adapter.rank}
+    assert all(torch.equal(read[name], scale[name[-1]] * tensor) for name, tensor in new.weights.items())
     assert read.keys() == new.weights.keys()
 
 
@@ -96,7 +97,7 @@ def test_a_failed_write_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fedlease.tuner.export.save_file", fail)
+    monkeypatch.setattr("fedlease.core.files.os.fsync", fail)
     changed = Model(old.adapter, {name: tensor + 1 for name, tensor in old.weights.items()})
     with pytest.raises(FedLeaseError, match="No space"):
         save_lora(changed, tmp_path, "new")
@@ -159,9 +160,44 @@ def test_reads_what_stock_peft_saved(tmp_path: Path) -> None:
     for name, tensor in read.items():
         path, part = name.rsplit(".", 1)
         kept = stock.base_model.model.get_submodule(path)
-        assert torch.equal(tensor, getattr(kept, f"lora_{part}")["default"].weight)
+        scale = 8 / {"query": 2, "value": 3}[path.rpartition(".")[2]] if part == "B" else 1
+        assert torch.equal(tensor, scale * getattr(kept, f"lora_{part}")["default"].weight)
     assert read["bert.encoder.layer.0.attention.self.query.A"].shape == (2, 16)
     assert read["bert.encoder.layer.1.attention.self.value.A"].shape == (3, 16)
+
+
+@pytest.mark.filterwarnings("ignore:Using Rank-Stabilized:UserWarning")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lora_alpha": 16},
+        {"lora_alpha": 3.5, "use_rslora": True},
+        {
+            "lora_alpha": 16,
+            "rank_pattern": {"value": 3, "layer.0.attention.self.query": 5},
+            "alpha_pattern": {"query": 6, r"layer\.1\..*value": 40},
+        },
+    ],
+)
+def test_b_a_is_the_update_that_stock_peft_adds(tmp_path: Path, options: dict[str, object]) -> None:
+    stock = get_peft_model(tiny("bert"), LoraConfig(r=4, target_modules=["query", "value"], **options))
+    randomise(stock)
+    stock.save_pretrained(str(tmp_path))
+    read = read_lora(tmp_path)
+    paths = {name[:-2] for name in read}
+    assert len(paths) == 4
+    for path in paths:
+        update = stock.base_model.model.get_submodule(path).get_delta_weight("default")
+        torch.testing.assert_close(read[f"{path}.B"] @ read[f"{path}.A"], update)
+
+
+@pytest.mark.parametrize("alpha", ["16", None, True, float("inf")])
+def test_an_alpha_that_is_no_number(tmp_path: Path, alpha: object) -> None:
+    save_lora(Model(Adapter(2), good()), tmp_path, "base")
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps({**config, "lora_alpha": alpha}))
+    with pytest.raises(FedLeaseError, match=r"adapter_config.json: q has lora_alpha"):
+        read_lora(tmp_path)
 
 
 def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:

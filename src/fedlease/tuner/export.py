@@ -7,26 +7,29 @@ place and renamed, the config last, so a reader never meets half a file. Nothing
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
+from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fedlease.core.adapter import Adapter, Model
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.files import write_bytes
+from fedlease.core.peft_names import PREFIX, core_name, peft_name
 from fedlease.core.weights import Weights, module, part
 from fedlease.tuner.config import FedLeaseConfig
 from fedlease.tuner.stacks import check_shape, split
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
-PREFIX = "base_model.model."
 
 
 def save_lora(
@@ -61,8 +64,8 @@ def save_lora(
     )
     tensors = {}
     for name, parts in modules.items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = parts["A"]
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = parts["B"]
+        tensors[peft_name(name, "A")] = parts["A"]
+        tensors[peft_name(name, "B")] = parts["B"]
     _write(folder, config.to_dict(), tensors)
 
 
@@ -104,11 +107,14 @@ def save_mixture(
 def read_lora(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read a stock PEFT LoRA folder as weights: ``{module}.A`` [r, d] and ``{module}.B`` [l, r], float32.
 
-    Modules may differ in rank. Tensors that are no part of LoRA, such as a saved task head, are left out.
+    B comes scaled by the config, by alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA: B A is the update
+    of the base weight, and folders of different alpha and r compare. What `save_lora` wrote with B comes
+    back with alpha / rank B. Modules may differ in rank and in alpha. Tensors that are no part of LoRA, such
+    as a saved task head, are left out.
 
     Raises:
         FedLeaseError: no such folder or files, another method than LoRA, a variant of LoRA with more than A
-            and B, unpaired or misshapen tensors, files that cannot be read.
+            and B, unpaired or misshapen tensors, an alpha that is no number, files that cannot be read.
     """
     path = Path(folder)
     config = _read_config(path)
@@ -116,12 +122,12 @@ def read_lora(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise FedLeaseError(f"{path / CONFIG}: peft_type is {config.get('peft_type')!r}, only LORA is read")
     weights: dict[str, Tensor] = {}
     for key, tensor in _read_tensors(path).items():
-        name, found, kind = key.removeprefix(PREFIX).rpartition(".lora_")
-        if not found:
+        name = core_name(key, str(path / TENSORS))
+        if name is None:
             continue
-        if kind not in ("A.weight", "B.weight") or tensor.dim() != 2:
-            raise FedLeaseError(f"{path / TENSORS}: {key} {list(tensor.shape)} is not a part of plain LoRA")
-        weights[f"{name}.{kind[0]}"] = tensor.to(torch.float32)
+        if tensor.dim() != 2 or name in weights:
+            raise FedLeaseError(f"{path / TENSORS}: {key!r} {list(tensor.shape)} is not a part of plain LoRA")
+        weights[name] = tensor.to(torch.float32)
     if not weights:
         raise FedLeaseError(f"{path / TENSORS}: holds no LoRA tensors")
     for name in sorted({module(key) for key in weights}):
@@ -132,7 +138,18 @@ def read_lora(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise FedLeaseError(
                 f"{path / TENSORS}: {name} has lora_A {list(A.shape)} and lora_B {list(B.shape)}, two ranks"
             )
+        weights[f"{name}.B"] = B * _scale(config, name, A.shape[0], path / CONFIG)
     return dict(sorted(weights.items()))
+
+
+def _scale(config: Mapping[str, Any], name: str, rank: int, file: Path) -> float:
+    """What PEFT multiplies B A of a module by; the rank is that of the tensors (r, or of rank_pattern)."""
+    alphas = config.get("alpha_pattern") or {}
+    default = config.get("lora_alpha", LoraConfig().lora_alpha)
+    alpha = alphas.get(get_pattern_key(list(alphas), name), default) if isinstance(alphas, dict) else None
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or rank < 1:
+        raise FedLeaseError(f"{file}: {name} has lora_alpha {alpha!r} and rank {rank}, which is no scale")
+    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _modules(model: Model) -> dict[str, dict[str, Tensor]]:
@@ -166,19 +183,10 @@ def _write(folder: str | os.PathLike[str], config: dict[str, Any], tensors: Weig
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _replace(path / TENSORS, lambda to: save_file(ready, to, metadata={"format": "pt"}))
-        _replace(path / CONFIG, lambda to: to.write_text(text, encoding="utf-8"))
     except OSError as error:
-        raise FedLeaseError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        raise FedLeaseError(f"cannot make the folder {path}: {error.strerror or error}") from error
+    write_bytes(path / TENSORS, save(ready, metadata={"format": "pt"}))
+    write_bytes(path / CONFIG, text.encode())
 
 
 def _read_config(path: Path) -> dict[str, Any]:
