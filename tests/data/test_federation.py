@@ -222,3 +222,23 @@ def test_the_papers_federation_on_real_rows(task: str) -> None:
     assert federate(asked[::-1], real_root(), 0) == clients
     for data in clients.values():
         assert 0.2 < sum(row.label for row in data.train) / 900 < 0.8
+
+
+def test_no_client_trains_on_rows_another_is_tested_on(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [*numbered(50, "x"), "Y  3"])
+    write(tmp_path / "y.jsonl", numbered(40, "y"))
+    x, y = (str(tmp_path / f"{name}.jsonl") for name in "xy")
+    tested_on_y = ClientPlan("a", Source(text=("t",), train=x, test=y), "t", None, 10)
+    trains_on_y = ClientPlan("b", Source(text=("t",), train=y), "t", None, 5)
+    for seed in range(5):
+        clients = federate([tested_on_y, trains_on_y], None, seed)
+        check_disjoint([clients["b"]])
+        tested = {key(row) for data in clients.values() for row in data.test}
+        assert not tested & {key(row) for data in clients.values() for row in data.train}
+        assert len(clients["b"].train) >= 25
+        assert federate([trains_on_y, tested_on_y], None, seed) == clients
+    all_of_y = ClientPlan("a", tested_on_y.source, "t", None, None)
+    assert problem([all_of_y, trains_on_y]) == (
+        f"client 'b': {y} has 0 training rows (less 35 that are test rows) for its 1 client(s), and 1 are "
+        "needed; lower the train_rows"
+    )

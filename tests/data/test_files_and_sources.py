@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,42 @@ def test_the_key_leaves_out_folders() -> None:
     assert one.key == Source(text=("a",), train="there/x.csv").key
     assert one.key != Source(text=("b",), train="/here/x.csv").key
     assert one.key != Source(text=("a",), train="/here/y.csv").key
+
+
+def test_a_file_changed_on_disk_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    write(train, ROWS)
+    write(test, ROWS)
+    given = source(Path("train.jsonl"), test="test.jsonl")
+    first = load(given, tmp_path)
+    write(test, ROWS[:2])  # another size
+    second = load(given, tmp_path)
+    assert second.test == first.train[:2]
+    same_size = train.read_text("utf-8").replace("it rains", "it snows")
+    train.write_text(same_size, "utf-8")
+    os.utime(train, ns=(1, 1))
+    assert load(given, tmp_path).train[0].texts[0] == "it snows"
+    monkeypatch.chdir(tmp_path)
+    here = load(given)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert problem(given).endswith("train.jsonl: no such file")
+    monkeypatch.chdir(tmp_path)
+    assert load(given) is here
+
+
+@pytest.mark.parametrize(("names", "label"), [(("1", "2", "3"), "0"), (("0", "5"), "1"), (("2", "1"), "3")])
+def test_numbers_are_names_where_names_are_numbers(
+    tmp_path: Path, names: tuple[str, ...], label: str
+) -> None:
+    path = tmp_path / "a.csv"
+    write(path, [{**ROWS[0], "kind": names[0]}, {**ROWS[1], "kind": label}])
+    assert problem(source(path, labels=names)) == (
+        f"{path}:3: label '{label}' in column 'kind' is none of the {len(names)} labels: {', '.join(names)}"
+    )
+
+
+def test_numbers_written_otherwise_are_still_those_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write(path, [{**ROWS[0], "kind": "02"}, {**ROWS[1], "kind": "+1"}])
+    assert [row.label for row in load(source(path, labels=("1", "2"))).train] == [1, 0]

@@ -8,6 +8,7 @@ import datasets
 import pytest
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.data import sources
 from fedlease.data.sources import Example, Source, load
 
 FEATURES = datasets.Features(
@@ -32,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return datasets.Dataset.from_dict(SPLITS[split], features=FEATURES)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    load.cache_clear()
+    sources._load.cache_clear()
     return seen
 
 

@@ -15,6 +15,8 @@ from fedlease.core.seeds import generator
 from fedlease.data.sources import Example, Source, Table, load
 
 T = TypeVar("T")
+Key = tuple[str, ...]
+"""The texts of a row, case and white space aside: rows of one key are the same row."""
 
 HELD_OUT = 5
 """Where one file is all there is and no number of test rows is asked for, one row in five is held out."""
@@ -59,8 +61,9 @@ def federate(plans: Sequence[ClientPlan], root: Path | None, seed: int) -> dict[
     """Give every client its training and test rows; the result is sorted by client.
 
     The rows of a source are shuffled by (seed, source) and handed out to its clients in order of their
-    names, so the order of ``plans`` and the clients of other sources change nothing. No row is in two
-    training parts, and none has the texts of one of the source's test rows (case and white space aside).
+    names, so the order of ``plans`` changes nothing. No row of a source is in two training parts, and none
+    has the texts (case and white space aside) of one of the source's test rows or of a row that any client
+    of the federation is tested on. Other than by those, clients of other sources change nothing.
 
     Args:
         plans: the clients, with different names.
@@ -75,9 +78,11 @@ def federate(plans: Sequence[ClientPlan], root: Path | None, seed: int) -> dict[
     for plan in sorted(plans, key=lambda plan: plan.name):
         by_source.setdefault(plan.source, []).append(plan)
     _check(plans, list(by_source))
+    dealt = [_deal_tests(source, group, load(source, root), seed) for source, group in by_source.items()]
+    tested = {_key(example) for source_tests in dealt for test in source_tests.tests for example in test}
     clients: dict[ClientId, ClientData] = {}
-    for source, group in by_source.items():
-        clients.update(_deal(source, group, load(source, root), seed))
+    for source_tests, group in zip(dealt, by_source.values(), strict=True):
+        clients.update(_deal_training(source_tests, group, tested))
     return dict(sorted(clients.items()))
 
 
@@ -101,27 +106,51 @@ def _check(plans: Sequence[ClientPlan], sources: Sequence[Source]) -> None:
             )
 
 
-def _deal(source: Source, group: Sequence[ClientPlan], table: Table, seed: int) -> dict[ClientId, ClientData]:
+@dataclass(frozen=True)
+class _Dealt:
+    """A source whose test rows are handed out.
+
+    ``tests`` are those of each client, ``reserved`` the keys of all there are, ``pool`` the other rows.
+    """
+
+    source: Source
+    table: Table
+    tests: list[list[Example]]
+    shared: bool
+    reserved: set[Key]
+    pool: list[Example]
+
+
+def _deal_tests(source: Source, group: Sequence[ClientPlan], table: Table, seed: int) -> _Dealt:
     pool = _shuffled(table.train, seed, "rows", source.key)
-    train_asked = [plan.train_rows for plan in group]
     test_asked = [plan.test_rows for plan in group]
     if table.test is None:
         held_out = _held_out(source, group, len(pool))
         pool, test = pool[: len(pool) - held_out], pool[len(pool) - held_out :]
     else:
         test = _shuffled(table.test, seed, "test rows", source.key)
-    tested = {_key(example) for example in test}
-    pool = [example for example in pool if _key(example) not in tested]
-    trains = _slices(pool, _shares(source, group, train_asked, len(pool), "training"))
     # Sharing test rows is a last resort; whether it is needed is a matter of the numbers asked for.
     shared = None not in test_asked and sum(rows or 0 for rows in test_asked) > len(test)
     if shared:
         tests = [_drawn(plan, source, test, seed) for plan in group]
     else:
         tests = _slices(test, _shares(source, group, test_asked, len(test), "test"))
+    return _Dealt(source, table, tests, shared, {_key(example) for example in test}, pool)
+
+
+def _deal_training(
+    dealt: _Dealt, group: Sequence[ClientPlan], tested: set[Key]
+) -> dict[ClientId, ClientData]:
+    """Hand out the training rows, less those that any client of the federation is tested on."""
+    table = dealt.table
+    kept_out = dealt.reserved | tested
+    pool = [example for example in dealt.pool if _key(example) not in kept_out]
+    asked = [plan.train_rows for plan in group]
+    dropped = len(dealt.pool) - len(pool)
+    trains = _slices(pool, _shares(dealt.source, group, asked, len(pool), "training", dropped))
     return {
-        plan.name: ClientData(tuple(train), tuple(own), table.labels, table.origin, shared)
-        for plan, train, own in zip(group, trains, tests, strict=True)
+        plan.name: ClientData(tuple(train), tuple(test), table.labels, table.origin, dealt.shared)
+        for plan, train, test in zip(group, trains, dealt.tests, strict=True)
     }
 
 
@@ -139,18 +168,25 @@ def _held_out(source: Source, group: Sequence[ClientPlan], have: int) -> int:
 
 
 def _shares(
-    source: Source, group: Sequence[ClientPlan], asked: Sequence[int | None], have: int, kind: str
+    source: Source,
+    group: Sequence[ClientPlan],
+    asked: Sequence[int | None],
+    have: int,
+    kind: str,
+    dropped: int = 0,
 ) -> list[int]:
     """Return how many rows each client gets: what it asked for, or an equal part of what is left."""
     open_, need = asked.count(None), sum(rows or 0 for rows in asked)
     share = (have - need) // open_ if open_ else 0
     total = 0
+    less = f" (less {dropped} that are test rows)" if dropped else ""
     for plan, rows in zip(group, asked, strict=True):
         total += max(share, 1) if rows is None else rows
         if total > have:
             raise FedLeaseError(
-                f"client '{plan.name}': {source} has {have} {kind} rows for its {len(group)} client(s), and "
-                f"{need + open_} are needed; lower the {'train' if kind == 'training' else 'test'}_rows"
+                f"client '{plan.name}': {source} has {have} {kind} rows{less} for its {len(group)} "
+                f"client(s), and {need + open_} are needed; "
+                f"lower the {'train' if kind == 'training' else 'test'}_rows"
             )
     return [share if rows is None else rows for rows in asked]
 
@@ -176,5 +212,5 @@ def _shuffled(rows: Sequence[T], seed: int, *purpose: str) -> list[T]:
     return [rows[index] for index in order.tolist()]
 
 
-def _key(example: Example) -> tuple[str, ...]:
+def _key(example: Example) -> Key:
     return tuple(" ".join(text.casefold().split()) for text in example.texts)

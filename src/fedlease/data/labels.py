@@ -49,6 +49,8 @@ def found(words: Sequence[str], origin: str) -> tuple[str, ...]:
 def index(label: str, names: Sequence[str], place: str, column: str) -> int:
     """Return which of the names a label means: by its name first, else by its number from 0.
 
+    Where all names are integers themselves, a number is a name: 0 is none of ``("1", "2", "3")``.
+
     Raises:
         FedLeaseError: it is none of them.
     """
@@ -56,11 +58,14 @@ def index(label: str, names: Sequence[str], place: str, column: str) -> int:
         return names.index(label)
     if label in _BOOLEANS and len(names) == 2:
         return _BOOLEANS.index(label)
-    if _is_integer(label) and 0 <= int(label) < len(names):
-        return int(label)
+    numbered = all(map(_is_integer, names))
+    if _is_integer(label):
+        numbers = [int(name) for name in names] if numbered else list(range(len(names)))
+        if int(label) in numbers:
+            return numbers.index(int(label))
     raise FedLeaseError(
         f"{place}: label '{label}' in column '{column}' is none of the {len(names)} labels: "
-        f"{', '.join(names)} (or 0 to {len(names) - 1})"
+        f"{', '.join(names)}" + ("" if numbered else f" (or 0 to {len(names) - 1})")
     )
 
 

@@ -81,9 +81,8 @@ class Table:
     origin: str
 
 
-@lru_cache(maxsize=64)
 def load(source: Source, root: Path | None = None) -> Table:
-    """Read a source's rows, once in a process: what changes on disk later is not seen.
+    """Read a source's rows: again in the same process only when a file has another size or time of change.
 
     Outer white space of texts is stripped.
 
@@ -96,8 +95,32 @@ def load(source: Source, root: Path | None = None) -> Table:
         FedLeaseError: naming the file, line or column: a missing file or column, a malformed, empty or
             non-UTF-8 file, an empty text, a label out of range, a hub that cannot be reached.
     """
-    if source.train and (root is not None or source.hub is None or Path(source.train).is_absolute()):
-        return _from_files(source, source.train, root)
+    return _load(source, root, tuple(map(_stamp, _paths(source, root))))
+
+
+Stamp = tuple[str, int, int]
+"""A file as it was read: absolute path, size, time of change in nanoseconds."""
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:  # reading it says what is wrong
+        return str(path.absolute()), -1, -1
+    return str(path.absolute()), found.st_size, found.st_mtime_ns
+
+
+def _paths(source: Source, root: Path | None) -> list[Path]:
+    """The files that a source's rows are read from; none for the hub and for generated texts."""
+    if not source.train or (root is None and source.hub and not Path(source.train).is_absolute()):
+        return []
+    return [(root or Path()) / name for name in (source.train, source.test) if name]
+
+
+@lru_cache(maxsize=64)
+def _load(source: Source, root: Path | None, stamps: tuple[Stamp, ...]) -> Table:
+    if stamps:
+        return _from_files(source, _paths(source, root))
     if source.hub:
         return _from_hub(source, source.hub)
     assert source.generated is not None  # Source refuses to be without any place
@@ -105,9 +128,8 @@ def load(source: Source, root: Path | None = None) -> Table:
     return Table(train, test, generated.labels(source.generated), f"generated task {source.generated}")
 
 
-def _from_files(source: Source, train: str, root: Path | None) -> Table:
+def _from_files(source: Source, paths: list[Path]) -> Table:
     columns = (*source.text, source.label)
-    paths = [(root or Path()) / name for name in (train, source.test) if name]
     if len(paths) == 2 and paths[0].resolve() == paths[1].resolve():
         paths.pop()  # one file for both: test rows are held out of it
     parsed = [_parsed(source, files.read(path, columns)) for path in paths]
