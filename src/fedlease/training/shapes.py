@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.data.files import one_line
 from fedlease.training.models import config_of
+from fedlease.tuner.base import features_of
+
+HEADS = ("classifier", "score", "classification_head")
+"""What transformers calls the classification head of a model: an attribute of it."""
 
 
 def modules_of(model: Any, targets: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
@@ -22,32 +28,31 @@ def modules_of(model: Any, targets: Sequence[str] | None = None) -> dict[str, tu
         targets: last words of the paths, e.g. ``["query", "value"]``; None takes the paper's query and value
             projections as PEFT knows them for the architecture.
 
+    The head is left out: each number of labels has its own, and an adapter on one would be lost with it.
+
     Raises:
         FedLeaseError: the architecture has no default, or a target matches no linear module.
     """
     kind = model.config.model_type
-    wanted = list(targets or DEFAULT_TARGETS.get(kind, ()))
-    if not wanted:
+    wanted = targets or DEFAULT_TARGETS.get(kind)
+    if not wanted or isinstance(wanted, str):  # PEFT knows some architectures by a pattern
         raise FedLeaseError(f"name model.targets: no default is known for the architecture {kind!r}")
     found: dict[str, tuple[int, int]] = {}
     for path, module in model.named_modules():
-        if any(path == target or path.endswith("." + target) for target in wanted):
-            shape = _linear_shape(module)
-            if shape is not None:
-                found[path] = shape
-    missing = [t for t in wanted if not any(p == t or p.endswith("." + t) for p in found)]
+        if path.partition(".")[0] not in HEADS and any(_ends(path, target) for target in wanted):
+            with contextlib.suppress(FedLeaseError):  # a module of that name that is not linear
+                inputs, outputs = features_of(module)
+                found[path] = (outputs, inputs)
+    missing = [t for t in wanted if not any(_ends(path, t) for path in found)]
     if missing:
-        raise FedLeaseError(f"model.targets: no linear module of this {kind} model is called {missing[0]!r}")
+        raise FedLeaseError(
+            f"model.targets: no linear module of this {kind} model, its head aside, is called {missing[0]!r}"
+        )
     return found
 
 
-def _linear_shape(module: Any) -> tuple[int, int] | None:
-    if hasattr(module, "in_features") and hasattr(module, "out_features"):
-        return int(module.out_features), int(module.in_features)
-    if type(module).__name__ == "Conv1D":  # GPT-2 keeps its weight transposed
-        inputs, outputs = module.weight.shape
-        return int(outputs), int(inputs)
-    return None
+def _ends(path: str, target: str) -> bool:
+    return path == target or path.endswith("." + target)
 
 
 def on_meta(name: str, num_labels: int = 2) -> nn.Module:
@@ -59,13 +64,17 @@ def on_meta(name: str, num_labels: int = 2) -> nn.Module:
     numbers, causal = config_of(name)
     numbers = dict(numbers)
     kind = numbers.pop("model_type")
+    if not causal:
+        numbers["num_labels"] = num_labels
     try:
-        config = AutoConfig.for_model(kind, **numbers, **({} if causal else {"num_labels": num_labels}))
+        config = AutoConfig.for_model(kind, **numbers)
         make: Any = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
         with torch.device("meta"):
             model: nn.Module = make.from_config(config)
-    except (ValueError, KeyError, TypeError) as error:
-        raise FedLeaseError(f"{name}: transformers cannot build this {kind} model ({error})") from error
+    except Exception as error:  # bad numbers fail anywhere: a division by zero, a negative size, a bare word
+        raise FedLeaseError(
+            f"{name}: transformers cannot build this {kind} model ({one_line(error)})"
+        ) from error
     return model
 
 
