@@ -164,9 +164,17 @@ def test_the_demo_takes_real_rows_where_they_are(glue: Path, tmp_path: Path) -> 
     assert {facts["data"] for facts in record["clients"].values()} == {"sst2", "qnli", "mrpc", "qqp"}
 
 
+class EveryStep(Live):
+    """Draws every step; a person gets ten pictures a second, which may miss a client of a tiny model."""
+
+    def step(self, step: Progress) -> None:
+        super().step(step)
+        self._bar.refresh()
+
+
 def test_a_terminal_sees_round_client_loss_speed_and_time_left(spec_of: Any, tmp_path: Path) -> None:
     screen = io.StringIO()
-    live = Live(Console(file=screen, force_terminal=True, width=160))
+    live = EveryStep(Console(file=screen, force_terminal=True, width=160))
     fedlease.run(spec_of(rounds=2), tmp_path / "run", observer=live)
     text = screen.getvalue()
     for words in ("round 1/2", "tone-1 train", "loss", "rows/s", "left", "fedlease done in"):
@@ -189,7 +197,7 @@ def test_elsewhere_a_run_prints_plain_lines(
 
 def test_the_next_run_on_a_terminal_starts_with_a_clean_line(spec_of: Any, tmp_path: Path) -> None:
     screen = io.StringIO()
-    live = Live(Console(file=screen, force_terminal=True, width=160))
+    live = EveryStep(Console(file=screen, force_terminal=True, width=160))
     fedlease.run(spec_of(rounds=1, method={"name": "fedit", "rank": 2}), tmp_path / "a", observer=live)
     first = screen.getvalue()
     fedlease.run(spec_of(rounds=1, method={"name": "local_only", "rank": 2}), tmp_path / "b", observer=live)
@@ -221,6 +229,18 @@ def test_a_line_of_a_round_tells_every_metric_of_those_scored() -> None:
     rest = "4.0 s (25.0 % outside training and scoring)"
     assert lines[1] == f"  fedit round 1/2: loss 0.375, rouge1 75.0 %, rougeL 37.5 %, {rest}"
     assert lines[2] == f"  fedit round 2/2: {rest}"
+
+
+def test_a_run_that_only_lacks_its_adapters_has_no_rounds_to_do() -> None:
+    screen = io.StringIO()
+    live = Live(Console(file=screen, width=160))
+    spec, federation, _ = a_federation()
+    live.begin(spec, federation, 1)
+    live.begin(spec, federation, 2)
+    assert [line.split(", ")[1] for line in screen.getvalue().splitlines()] == [
+        "rounds 2 to 2",
+        "all rounds done",
+    ]
 
 
 def a_federation() -> tuple[Any, Any, int]:

@@ -85,8 +85,9 @@ class Live:
         self.stop()
         method, plan = str(spec.method["name"]), federation.plan
         work = _work(spec, federation)
+        todo = f"rounds {done + 1} to {spec.rounds}" if done < spec.rounds else "all rounds done"
         self._console.print(
-            f"{method}: {len(federation.sites)} clients, rounds {done + 1} to {spec.rounds}, "
+            f"{method}: {len(federation.sites)} clients, {todo}, "
             f"{plan.precision} with {plan.attention} attention on {plan.threads} threads ({plan.why})",
             highlight=False,
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import write_bytes
 
 # Okabe and Ito's colours, told apart by colour-blind readers, without the yellow that vanishes on white.
@@ -30,7 +29,4 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    try:
-        write_bytes(path, content.getvalue())
-    except OSError as error:
-        raise FedLeaseError(f"cannot write the picture {path}: {error.strerror or error}") from error
+    write_bytes(path, content.getvalue())
