@@ -95,7 +95,12 @@ def test_a_hub_that_is_silent_does_not_hang(listener: socket.socket, monkeypatch
 
 def test_a_name_that_is_looked_up_forever_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(hub.urllib.request, "urlopen", lambda *_, **__: time.sleep(3))
+
+    def look_up(*_: Any, **__: Any) -> None:
+        time.sleep(3)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(hub.urllib.request, "urlopen", look_up)
     start = time.monotonic()
     assert unreachable("http://slow") == "http://slow does not answer within 0.1 seconds"
     assert time.monotonic() - start < 2

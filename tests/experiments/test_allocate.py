@@ -80,14 +80,16 @@ def padded(weights, rank):
 
 def test_folders_are_compared_by_the_update_their_config_makes(tmp_path):
     first, *_, other = clients().values()
+    halved = {key: tensor / 2 if key.endswith(".B") else tensor for key, tensor in first.items()}
     folders = [
         write_folder(tmp_path / "r4", padded(first, 4), r=4, lora_alpha=16),
         write_folder(tmp_path / "r8", padded(first, 8), r=8, lora_alpha=32),
+        write_folder(tmp_path / "halved", halved, r=2, lora_alpha=16),
         write_folder(tmp_path / "rs", padded(first, 4), r=4, lora_alpha=8, use_rslora=True),
         write_folder(tmp_path / "other", other),
     ]
     allocation = allocate(folders)
-    same = [allocation.clients.index(name) for name in ("r4", "r8", "rs")]
+    same = [allocation.clients.index(name) for name in ("r4", "r8", "halved", "rs")]
     assert allocation.distances[same][:, same].max() < 1e-12
     assert allocation.distances[same[0], allocation.clients.index("other")] > 0.1
 
