@@ -6,7 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -258,7 +258,7 @@ def test_the_new_member_is_like_the_others() -> None:
 
 
 def test_another_peft_gives_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Closed(str, Enum):
+    class Closed(StrEnum):
         LORA = "LORA"
 
     def refuse(**_: object) -> None:

@@ -119,7 +119,7 @@ def demo_spec(method: dict[str, Any], tasks: tuple[str, ...], root: Path | None,
             "model": {"name": "minilm", "max_length": 128},
             "method": method,
             "data": {"root": None if root is None else str(root.resolve())},
-            "training": {"learning_rate": 2e-3, "batch_size": 32, "epochs": 2},
+            "training": {"learning_rate": 2e-3, "batch_size": 8, "epochs": 2},
             "clients": [
                 {"name": task, "data": task, "count": 4, "train_rows": ROWS, "test_rows": TEST_ROWS}
                 for task in tasks
@@ -128,5 +128,5 @@ def demo_spec(method: dict[str, Any], tasks: tuple[str, ...], root: Path | None,
     )
 
 
-ROUNDS, ROWS, TEST_ROWS = 6, 200, 100
+ROUNDS, ROWS, TEST_ROWS = 5, 150, 100
 """Sized to end within ten minutes on two cores without bfloat16 instructions."""
