@@ -57,6 +57,37 @@ def test_local_only_sends_nothing_up_and_averages_nothing() -> None:
         np.testing.assert_allclose(models(algorithm, state, engine)[client].weights[A], value, atol=1e-6)
 
 
+def test_ffa_lora_freezes_a_and_averages_b() -> None:
+    algorithm = build("ffa_lora", rank=2)
+    engine = InProcess(algorithm, sites({"x": 0.0, "y": 3.0}))
+    state = play(algorithm, engine, 2)
+    start = lora_init(MODULES, 2, 0)
+    value = start[B].double().numpy()
+    for _ in range(2):
+        value = (halfway(value, 0.0) + halfway(value, 3.0)) / 2
+    np.testing.assert_allclose(state.weights[B].numpy(), value, atol=1e-6)
+    used = models(algorithm, state, engine)["x"].weights
+    assert torch.equal(used[A], start[A])
+    traffic = engine.take_traffic()
+    a, b = 2 * 8 * 4, 2 * 5 * 4
+    assert traffic.up["x"] == {"B": 2 * b}
+    assert traffic.down["x"] == {"A": a, "B": 2 * b}  # A once
+
+
+def test_fedsa_lora_averages_a_and_keeps_b() -> None:
+    algorithm = build("fedsa_lora", rank=2)
+    engine = InProcess(algorithm, sites({"x": 0.0, "y": 3.0}))
+    state = play(algorithm, engine, 2)
+    shared = lora_init(MODULES, 2, 0)[A].double().numpy()
+    for _ in range(2):
+        shared = (halfway(shared, 0.0) + halfway(shared, 3.0)) / 2
+    np.testing.assert_allclose(state.weights[A].numpy(), shared, atol=1e-6)
+    for client, target in (("x", 0.0), ("y", 3.0)):
+        own = halfway(halfway(np.zeros((3, 2)), target), target)
+        np.testing.assert_allclose(models(algorithm, state, engine)[client].weights[B], own, atol=1e-6)
+    assert engine.take_traffic().up["x"] == {"A": 2 * 2 * 8 * 4}
+
+
 def fedlease_by_hand(clusters: list[list[float]], key: str, rounds: int) -> np.ndarray:
     """Eq. 3 after one round alone, then Algorithm 1's averages: [M, ...]."""
     start = lora_init(MODULES, 2, 0)[key].double().numpy()

@@ -137,6 +137,8 @@ def test_own_files_work_as_named_data_sets_do(
     [
         ("roberta-large", "fedit", 8, (355_361_794, 786_432, "0.2213")),
         ("roberta-large", "fedlease", 4, (355_361_794, 737_280, "0.2075")),
+        ("roberta-large", "fedsa_lora", 8, (355_361_794, 786_432, "0.2213")),
+        ("roberta-large", "ffa_lora", 8, (355_361_794, 393_216, "0.1107")),
         ("llama-2-7b", "fedit", 8, (6_738_415_616, 4_194_304, "0.0622")),
         ("llama-2-7b", "fedlease", 4, (6_738_415_616, 3_932_160, "0.0584")),
     ],

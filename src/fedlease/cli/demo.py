@@ -110,7 +110,7 @@ def _print(console: Console, runs: list[Run], out: Path) -> None:
 
 
 def demo_spec(method: dict[str, Any], tasks: tuple[str, ...], root: Path | None, seed: int) -> Spec:
-    """The demonstration as a spec, as `examples/glue.toml` spells it out but with fewer rounds."""
+    """The demonstration as a spec, a smaller `examples/glue.toml`."""
     return make_spec(
         {
             "name": "demo",
