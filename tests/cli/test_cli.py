@@ -111,6 +111,23 @@ def test_bad_data_and_models_are_named_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_show_puts_runs_side_by_side(command: Any, spec_of: Any, tmp_path: Path) -> None:
+    for name in ("fedit", "local_only"):
+        fedlease.run(spec_of(method={"name": name, "rank": 2}, rounds=1), tmp_path / name)
+    picture = tmp_path / "rounds.png"
+    code, shown, _ = command("show", tmp_path / "fedit", tmp_path / "local_only", "--picture", picture)
+    assert code == 0
+    assert shown.index("fedit") < shown.index("local_only")
+    assert "sent up" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    other = spec_of(rounds=1, method={"name": "fedit", "rank": 2})
+    other["clients"] = other["clients"][:1]
+    fedlease.run(other, tmp_path / "other")
+    code, _, complaint = command("show", tmp_path / "fedit", tmp_path / "other")
+    assert code == 2
+    assert "have different clients" in complaint
+
+
 def test_params_prints_the_papers_percentage(command: Any) -> None:
     code, shown, _ = command("params", "--model", "roberta-large", "--rank", "4", "--experts", "4")
     assert code == 0

@@ -119,6 +119,21 @@ def test_a_folder_of_another_format_is_refused(spec_of: Make, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_real_clients_of_one_task_share_one_expert(glue: Path, minilm: str, tmp_path: Path) -> None:
+    spec = {
+        "rounds": 2,
+        "score_every": 2,
+        "model": {"name": minilm, "max_length": 64},
+        "method": {"name": "fedlease", "rank": 4},
+        "data": {"root": str(glue)},
+        "clients": [{"name": "sst2", "data": "sst2", "count": 5, "train_rows": 128, "test_rows": 20}],
+    }
+    allocation = fedlease.run(spec, tmp_path / "run").allocation
+    assert allocation is not None
+    assert allocation.num_experts == 1, allocation.scores
+
+
+@pytest.mark.slow
 def test_real_model_on_real_text(glue: Path, minilm: str, tmp_path: Path) -> None:
     """MiniLM on GLUE: FedLEASE finds the two tasks and learns the one that is learnt fast."""
     clients = [

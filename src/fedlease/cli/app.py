@@ -85,12 +85,19 @@ def resume(folder: RunFolder) -> None:
 
 
 @app.command()
-def show(folder: RunFolder) -> None:
-    """Print what a run found and what it cost."""
+def show(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs.", metavar="DIR...")],
+    picture: Annotated[Path | None, typer.Option(help="Also draw the score by round as a PNG.")] = None,
+) -> None:
+    """Print what a run found and what it cost; of several runs, side by side."""
     from fedlease.experiments.results import Run
-    from fedlease.report.summary import run_report
+    from fedlease.report.rounds_figure import rounds_figure
+    from fedlease.report.summary import comparison, run_report
 
-    console().print(run_report(Run(folder).record))
+    records = [Run(folder).record for folder in folders]
+    console().print(run_report(records[0]) if len(records) == 1 else comparison(records))
+    if picture is not None:
+        rounds_figure(records, picture)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fedlease.core.errors import FedLeaseError
 from fedlease.report.records import Record, Scored, average, groups, label, metric, scored
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -154,3 +155,16 @@ def run_report(record: Record) -> Group:
     allocation = allocation_text(record)
     pieces += [client_table(record), *([allocation] if allocation else [])]
     return Group(*pieces, accuracy_table([record]), cost_table([record]))
+
+
+def comparison(records: Sequence[Record]) -> Group:
+    """Several runs side by side: scores and costs.
+
+    Raises:
+        FedLeaseError: runs whose groups of clients differ.
+    """
+    for record in records[1:]:
+        if groups(record) != groups(records[0]):
+            names = f"{records[0]['spec']['name']} and {record['spec']['name']}"
+            raise FedLeaseError(f"runs {names} have different clients: show them one at a time")
+    return Group(accuracy_table(records), cost_table(records))
