@@ -70,7 +70,7 @@ class FedLease:
     rank: int = 4
     alpha: float = 16.0
     dropout: float = 0.0
-    warmup_rounds: int = 1
+    warmup_rounds: int = 2
     max_experts: int = 8
     min_experts: int = 1
     experts: int | None = None
