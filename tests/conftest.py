@@ -62,7 +62,7 @@ def spec_of(tiny: Path) -> Callable[..., dict[str, Any]]:
             "name": "small",
             "rounds": 3,
             "model": {"name": str(tiny), "threads": 1, "precision": "float32", "max_length": 32},
-            "method": {"name": "fedlease", "rank": 2},
+            "method": {"name": "fedlease", "rank": 2, "warmup_rounds": 1},
             "training": {"batch_size": 8, "epochs": 1, "learning_rate": 0.01},
             "clients": clients,
         }

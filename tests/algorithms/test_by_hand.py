@@ -102,7 +102,7 @@ def fedlease_by_hand(clusters: list[list[float]], key: str, rounds: int) -> np.n
 
 @pytest.mark.parametrize("name", ["fedlease", "fedlease_paper"])
 def test_fedlease_experts_are_cluster_means(name: str) -> None:
-    algorithm = build(name, rank=2, experts=2)
+    algorithm = build(name, rank=2, warmup_rounds=1, experts=2)
     targets = {"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}
     engine = InProcess(algorithm, sites(targets))
     state = play(algorithm, engine, 3)
@@ -113,7 +113,7 @@ def test_fedlease_experts_are_cluster_means(name: str) -> None:
 
 
 def test_fedlease_routers_are_cluster_means() -> None:
-    algorithm = build("fedlease", rank=2, experts=2)
+    algorithm = build("fedlease", rank=2, warmup_rounds=1, experts=2)
     engine = InProcess(algorithm, sites({"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}))
     state = play(algorithm, engine, 2)
     router = "layer.0.value.router"
@@ -125,7 +125,7 @@ def test_fedlease_routers_are_cluster_means() -> None:
 
 
 def test_fedlease_local_routers_never_leave() -> None:
-    algorithm = build("fedlease", rank=2, experts=2, router="local")
+    algorithm = build("fedlease", rank=2, warmup_rounds=1, experts=2, router="local")
     engine = InProcess(algorithm, sites({"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}))
     play(algorithm, engine, 3)
     assert "router" not in engine.take_traffic().total()["up"]
@@ -148,7 +148,7 @@ def test_fedlease_trains_alone_for_every_warm_up_round_and_uploads_once() -> Non
 
 
 def test_fedlease_sends_all_experts_down_and_one_up() -> None:
-    algorithm = build("fedlease", rank=2, experts=2)
+    algorithm = build("fedlease", rank=2, warmup_rounds=1, experts=2)
     engine = InProcess(algorithm, sites({"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}))
     state = play(algorithm, engine, 1)
     engine.take_traffic()
@@ -165,7 +165,7 @@ def test_an_expert_whose_clients_are_all_missing_waits() -> None:
         def ids(self) -> tuple[str, ...]:
             return ("a", "c")
 
-    algorithm = build("fedlease", rank=2, experts=2)
+    algorithm = build("fedlease", rank=2, warmup_rounds=1, experts=2)
     targets = sites({"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02})
     state = play(algorithm, InProcess(algorithm, targets), 2)
     after = algorithm.round(state, Half(algorithm, targets))
@@ -175,7 +175,7 @@ def test_an_expert_whose_clients_are_all_missing_waits() -> None:
 
 
 def test_a_client_without_an_expert_uses_what_it_has() -> None:
-    algorithm = build("fedlease", rank=2, experts=2)
+    algorithm = build("fedlease", rank=2, warmup_rounds=1, experts=2)
     state = play(algorithm, InProcess(algorithm, sites({"a": 0.1, "b": 2.0, "c": 0.11})), 2)
     assert algorithm.deploy(algorithm.serve(state, "late"), {}).adapter.experts == 1
 

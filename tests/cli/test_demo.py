@@ -23,7 +23,7 @@ from fedlease.experiments.spec import Spec, make_spec
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demonstration of seconds: what it finds is not looked at here."""
-    monkeypatch.setattr(demo, "ROUNDS", 2)
+    monkeypatch.setattr(demo, "ROUNDS", 3)
     monkeypatch.setattr(demo, "ROWS", 8)
     monkeypatch.setattr(demo, "TEST_ROWS", 4)
 
@@ -103,10 +103,10 @@ def test_a_stopped_demo_goes_on(show_demo: Any, tmp_path: Path, monkeypatch: pyt
         with pytest.raises(KeyboardInterrupt):
             show_demo()
     text = show_demo()
-    assert "fedit: 4 clients, rounds 2 to 2" in text
-    assert "fedlease: 4 clients, rounds 1 to 2" in text
+    assert "fedit: 4 clients, rounds 2 to 3" in text
+    assert "fedlease: 4 clients, rounds 1 to 3" in text
     for name in ("fedit", "fedlease"):
-        assert len(fedlease.Run(tmp_path / "out" / name).record["rounds"]) == 2
+        assert len(fedlease.Run(tmp_path / "out" / name).record["rounds"]) == 3
 
 
 def test_another_seed_is_refused_before_anything_runs(show_demo: Any, tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def test_another_seed_changes_the_result(spec_of: Make, tmp_path: Path) -> None:
 
 
 KEEPING = {  # methods whose clients hold something between rounds
-    "fedlease": {"name": "fedlease", "rank": 2},
-    "local routers": {"name": "fedlease", "rank": 2, "router": "local", "experts": 2},
+    "fedlease": {"name": "fedlease", "rank": 2, "warmup_rounds": 1},
+    "local routers": {"name": "fedlease", "rank": 2, "router": "local", "experts": 2, "warmup_rounds": 1},
     "long warm-up": {"name": "fedlease", "rank": 2, "warmup_rounds": 2},
     "local only": {"name": "local_only", "rank": 2},
 }
@@ -145,7 +145,7 @@ def test_resuming_a_finished_run_changes_nothing(spec_of: Make, tmp_path: Path) 
 
 
 def test_frozen_tensors_are_bit_equal_afterwards(spec_of: Make) -> None:
-    spec = spec_of(method={"name": "fedlease", "rank": 2, "experts": 2})
+    spec = spec_of(method={"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1})
     federation = federation_of(spec)
     base = federation.base
 

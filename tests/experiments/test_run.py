@@ -39,7 +39,7 @@ def test_every_method_runs_and_tells(name: str, spec_of: Make, tmp_path: Path) -
 
 
 def test_saved_adapters_load_with_peft_and_score_the_same(spec_of: Make, tmp_path: Path, tiny: Path) -> None:
-    spec = spec_of(method={"name": "fedlease", "rank": 2, "experts": 2})
+    spec = spec_of(method={"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1})
     run = fedlease.run(spec, tmp_path / "run")
     base = AutoModelForSequenceClassification.from_pretrained(tiny)
     model = PeftModel.from_pretrained(base, run.adapter("tone-0")).eval()
@@ -81,9 +81,7 @@ def test_a_run_that_broke_off_in_its_first_round_gives_way(spec_of: Make, tmp_pa
 
 
 def test_the_record_tells_every_setting(spec_of: Make, tmp_path: Path) -> None:
-    record = fedlease.run(
-        spec_of(method={"name": "fedlease_paper", "rank": 2}, rounds=2), tmp_path / "run"
-    ).record
+    record = fedlease.run(spec_of(method={"name": "fedlease_paper", "rank": 2}), tmp_path / "run").record
     told = record["spec"]["method"]
     assert (told["name"], told["rank"], told["distance"], told["min_experts"]) == (
         "fedlease_paper",
@@ -121,8 +119,8 @@ def test_a_folder_of_another_format_is_refused(spec_of: Make, tmp_path: Path) ->
 @pytest.mark.slow
 def test_real_clients_of_one_task_share_one_expert(glue: Path, minilm: str, tmp_path: Path) -> None:
     spec = {
-        "rounds": 2,
-        "score_every": 2,
+        "rounds": 3,
+        "score_every": 3,
         "model": {"name": minilm, "max_length": 64},
         "method": {"name": "fedlease", "rank": 4},
         "data": {"root": str(glue)},
