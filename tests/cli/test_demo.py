@@ -45,7 +45,7 @@ def test_without_any_data_the_demo_makes_its_own(tmp_path: Path, monkeypatch: py
     assert len(hashes[0]) == 16
 
 
-def quick(tiny: Path, rounds: int = 2) -> Callable[..., Spec]:
+def quick(tiny: Path, rounds: int = 3) -> Callable[..., Spec]:
     """A stand-in for `demo.demo_spec` that takes a second: the tiny model, a client a task."""
 
     def spec(method: dict[str, Any], tasks: tuple[str, ...], root: Path | None, seed: int) -> Spec:
