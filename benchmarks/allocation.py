@@ -1,6 +1,6 @@
 """Which distance finds the tasks of clients, and when is one expert enough? Real rows, real adapters.
 
-    python benchmarks/allocation.py --data DIR [--seeds 0 1] [--clients 8] [--rows 300]
+    python benchmarks/allocation.py --data DIR [--seeds 0 1] [--clients 5] [--rows 300]
 
 Trains a plain LoRA adapter for each client of the four GLUE tasks, alone, as FedLEASE's initial phase does.
 After each of two rounds it prints, over seeded draws of clients: the adjusted Rand index against the tasks
@@ -21,11 +21,10 @@ from rich.table import Table
 from sklearn.metrics import adjusted_rand_score
 
 from fedlease.allocation import cluster
-from fedlease.core.progress import unwatched
 from fedlease.core.weights import Weights
 from fedlease.data.catalog import GLUE
 from fedlease.engines.inprocess import InProcess
-from fedlease.experiments.prepare import prepare
+from fedlease.experiments.prepare import prepare, settle
 from fedlease.experiments.spec import make_spec
 
 DISTANCES = {
@@ -50,7 +49,7 @@ def adapters(seed: int, root: Path, clients: int, rows: int) -> Iterator[dict[st
             ],
         }
     )
-    federation = prepare(spec, Path.cwd(), unwatched)
+    federation = prepare(spec, settle(spec, Path.cwd()))
     engine = InProcess(federation.algorithm, federation.sites)
     state = federation.algorithm.init(federation.base.modules, seed)
     for _ in range(2):
@@ -92,7 +91,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    options.add_argument("--clients", type=int, default=8, help="of each task")
+    options.add_argument("--clients", type=int, default=5, help="of each task, at least 4")
     options.add_argument("--rows", type=int, default=300, help="of each client")
     options.add_argument("--out", type=Path, default=Path("runs/benchmark-allocation.json"))
     given = options.parse_args()
@@ -102,9 +101,9 @@ def main() -> None:
             column = found.setdefault(f"seed {seed}, round {number}", {})
             for name, kind in DISTANCES.items():
                 column[f"ARI: {name}"] = agreement(held, kind, seed)
-            for sizes in ((4,), (6,), (8,)):
+            for sizes in ((3,), (4,), (given.clients,)):
                 column[f"one task split: {sizes[0]} clients"] = 1 - one_expert(held, sizes, seed)
-            for sizes in ((2, 2), (4, 4), (6, 2), (4, 4, 4, 4)):
+            for sizes in ((2, 2), (4, 4), (given.clients, 2), (4, 4, 4, 4)):
                 column[f"left as one: {' + '.join(map(str, sizes))}"] = one_expert(held, sizes, seed)
     table = Table("", *found, title=f"{DRAWS} draws of {given.clients} clients a task")
     for row in next(iter(found.values())):
