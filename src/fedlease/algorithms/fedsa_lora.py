@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import Weighting, average, examples, lora_main_phase, met
-from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
+from fedlease.algorithms.steps import PlainLora, Weighting, average, examples, met
+from fedlease.core.adapter import Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights, select
 
@@ -28,24 +27,13 @@ class State:
 
 
 @dataclass(frozen=True)
-class FedSALoRA:
+class FedSALoRA(PlainLora):
     """A shared A and a B of each client's own: clients train both, the server averages A.
 
     Trains A, B; sends up A; sends down A, and the first B once; keeps B.
     """
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
     weighting: Weighting = "uniform"
-
-    def __post_init__(self) -> None:
-        _ = self.adapter  # refuses a rank that cannot be
-
-    @property
-    def adapter(self) -> Adapter:
-        """The shape of every client's adapter."""
-        return Adapter(self.rank, self.alpha, self.dropout)
 
     def init(self, modules: Modules, seed: int) -> State:
         """Start from a seeded A and B = 0."""
@@ -80,14 +68,6 @@ class FedSALoRA:
     def tasks(self) -> Mapping[str, ClientTask]:
         """What clients are asked to do."""
         return {"train": self.train}
-
-    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
-        """One adapter, A and B trained."""
-        return lora_main_phase(self.adapter, modules)
-
-    def facts(self, state: State) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing beyond the scores."""
-        return {}
 
 
 METHODS = (Method("fedsa_lora", FedSALoRA, "Guo et al., ICLR 2025"),)

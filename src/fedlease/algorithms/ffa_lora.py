@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import Weighting, average, examples, met
-from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
+from fedlease.algorithms.steps import PlainLora, Weighting, average, examples, met
+from fedlease.core.adapter import Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights, select
 
@@ -29,24 +28,13 @@ class State:
 
 
 @dataclass(frozen=True)
-class FFALoRA:
+class FFALoRA(PlainLora):
     """One global LoRA adapter whose random A is frozen: clients train B, the server averages B.
 
     Trains B; sends up B; sends down B, and A once; keeps A.
     """
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
     weighting: Weighting = "uniform"
-
-    def __post_init__(self) -> None:
-        _ = self.adapter  # refuses a rank that cannot be
-
-    @property
-    def adapter(self) -> Adapter:
-        """The shape of the global adapter."""
-        return Adapter(self.rank, self.alpha, self.dropout)
 
     def init(self, modules: Modules, seed: int) -> State:
         """Draw A from the seed; B = 0."""
@@ -85,10 +73,6 @@ class FFALoRA:
     def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
         """One adapter, of which B trains."""
         return Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("B",))
-
-    def facts(self, state: State) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing beyond the scores."""
-        return {}
 
 
 METHODS = (Method("ffa_lora", FFALoRA, "Sun et al., ICLR 2024"),)

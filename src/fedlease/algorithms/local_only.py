@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import lora_main_phase, met, train_lora
-from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
+from fedlease.algorithms.steps import PlainLora, met, train_lora
+from fedlease.core.adapter import Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights
 
@@ -23,23 +22,11 @@ class State:
 
 
 @dataclass(frozen=True)
-class LocalOnly:
+class LocalOnly(PlainLora):
     """Every client trains its own LoRA adapter alone, from the same seeded start.
 
     Trains A, B; sends up nothing; sends down the start, once; keeps A, B.
     """
-
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _ = self.adapter  # refuses a rank that cannot be
-
-    @property
-    def adapter(self) -> Adapter:
-        """The shape of every client's adapter."""
-        return Adapter(self.rank, self.alpha, self.dropout)
 
     def init(self, modules: Modules, seed: int) -> State:
         """Start from a seeded A and B = 0."""
@@ -69,14 +56,6 @@ class LocalOnly:
     def tasks(self) -> Mapping[str, ClientTask]:
         """What clients are asked to do."""
         return {"train": self.train}
-
-    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
-        """One adapter, A and B trained."""
-        return lora_main_phase(self.adapter, modules)
-
-    def facts(self, state: State) -> Mapping[str, Any]:  # noqa: ARG002
-        """Nothing beyond the scores."""
-        return {}
 
 
 METHODS = (Method("local_only", LocalOnly, "baseline without federation"),)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -13,6 +14,35 @@ from fedlease.core.weights import Weights, mean
 
 Weighting = Literal["uniform", "examples"]
 """How a server weights its clients: plainly (FedLEASE's paper), or by training rows (FedAvg)."""
+
+
+@dataclass(frozen=True)
+class PlainLora:
+    """What methods with one plain LoRA adapter a client have in common: its hyperparameters.
+
+    Attributes:
+        rank, alpha, dropout: of the adapter; the update is ``alpha / rank * B A``.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _ = self.adapter  # refuses a rank that cannot be
+
+    @property
+    def adapter(self) -> Adapter:
+        """The shape of every client's adapter."""
+        return Adapter(self.rank, self.alpha, self.dropout)
+
+    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
+        """One adapter, A and B trained."""
+        return Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("A", "B"))
+
+    def facts(self, state: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        """Nothing beyond the scores."""
+        return {}
 
 
 def average(answers: Mapping[ClientId, Message], weighting: Weighting) -> dict[str, Tensor]:
@@ -39,11 +69,6 @@ def train_lora(
     """Train A and B of a plain LoRA adapter on the client's rows, from ``start``."""
     learn = Learn(("A", "B"), round=int(down.facts["round"]), purpose=purpose)
     return site.train(Model(adapter, start), learn)
-
-
-def lora_main_phase(adapter: Adapter, modules: Modules) -> tuple[Model, Learn]:
-    """One plain LoRA adapter of which A and B train: for counting parameters."""
-    return Model(adapter, lora_init(modules, adapter.rank, 0)), Learn(("A", "B"))
 
 
 def examples(site: Site) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import ClassVar, Literal
@@ -130,27 +130,14 @@ def predict(
     """Return logits [rows, C] float32 and labels [rows] int64, in the order of the rows, on the CPU."""
     model.eval()
     logits: list[Tensor] = [torch.empty(0)] * len(data)
-    for rows, output in _outputs(model, task, data, pad_id, batch_size, device, watch):
-        for row, values in zip(rows, output, strict=True):
-            logits[row] = values
-    return torch.stack(logits), torch.tensor(data.labels)
-
-
-def _outputs(
-    model: nn.Module,
-    task: Task,
-    data: Encoded,
-    pad_id: int,
-    batch_size: int,
-    device: torch.device,
-    watch: Callable[[Step], None],
-) -> Iterator[tuple[list[int], Tensor]]:
     done = 0
     for rows in in_length_order(data.lengths, batch_size):
         began = perf_counter()
         batch = task.collate(data, rows, pad_id)
         batch.pop("labels")
         output = model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.float().cpu()
+        for row, values in zip(rows, output, strict=True):
+            logits[row] = values
         done += len(rows)
         watch(Step(len(rows), done, len(data), None, perf_counter() - began))
-        yield rows, output
+    return torch.stack(logits), torch.tensor(data.labels)

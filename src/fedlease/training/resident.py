@@ -83,15 +83,7 @@ class Resident:
         shape = _shape(adapter)
         if shape not in self._shapes:
             name = f"shape{len(self._shapes)}"
-            config = FedLeaseConfig(
-                r=shape.rank,
-                lora_alpha=shape.alpha,
-                lora_dropout=shape.dropout,
-                num_experts=shape.experts,
-                top_k=shape.top_k,
-                normalize_weights=shape.normalize,
-                target_modules=list(self.base.modules),
-            )
+            config = FedLeaseConfig.of(shape, self.base.modules)
             with warnings.catch_warnings():  # a second adapter on the base is what is meant here
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
                 inject_adapter_in_model(config, self.base.model, adapter_name=name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from peft import PeftConfig
 from peft.utils.peft_types import PeftType
@@ -67,6 +69,21 @@ class FedLeaseConfig(PeftConfig):  # type: ignore[misc]
         if isinstance(self.exclude_modules, list | tuple):
             self.exclude_modules = set(self.exclude_modules)  # type: ignore[assignment]
         self._check()
+
+    @classmethod
+    def of(cls, adapter: Adapter, modules: Iterable[str], **options: Any) -> FedLeaseConfig:
+        """Return the config of an adapter on the modules of these full paths."""
+        return cls(
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            lora_dropout=adapter.dropout,
+            num_experts=adapter.experts,
+            assigned_expert=adapter.assigned,
+            top_k=adapter.top_k,
+            normalize_weights=adapter.normalize,
+            target_modules=list(modules),
+            **options,
+        )
 
     @property
     def adapter(self) -> Adapter:

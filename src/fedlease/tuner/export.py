@@ -79,15 +79,9 @@ def save_mixture(
     """
     adapter = model.adapter
     modules = _modules(model)
-    config = FedLeaseConfig(
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        num_experts=adapter.experts,
-        assigned_expert=adapter.assigned,
-        top_k=adapter.top_k,
-        normalize_weights=adapter.normalize,
-        target_modules=list(modules),
+    config = FedLeaseConfig.of(
+        adapter,
+        modules,
         base_model_name_or_path=base_model_name,
         task_type=task_type,
         inference_mode=True,
