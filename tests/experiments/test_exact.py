@@ -121,7 +121,7 @@ def test_stopped_before_any_write_and_resumed_equals_uninterrupted(
     for module, name in ((Path, "replace"), (Path, "rename"), (shutil, "rmtree")):
         monkeypatch.setattr(module, name, dying(getattr(module, name)))
     deaths = 0
-    for moment in range(1, 200, 3 if method == "fedlease" else 7):
+    for moment in range(1, 200, 1 if method == "local only" else 5):
         folder, left = tmp_path / f"killed-{moment}", moment
         try:
             fedlease.run(spec, folder)
@@ -176,6 +176,18 @@ def test_frozen_tensors_are_bit_equal_afterwards(spec_of: Make) -> None:
                 assert torch.equal(trained[name][expert], tensor[expert])
         changed += not torch.equal(trained[name][own], tensor[own])
     assert changed == len(given.weights)
+
+
+def test_what_a_killed_process_left_half_done_is_cleared_away(spec_of: Make, tmp_path: Path) -> None:
+    run = fedlease.run(spec_of(rounds=2), tmp_path / "run")
+    (run.folder / "record.json").write_text(json.dumps({**run.record, "status": "running"}))
+    half = run.folder / "checkpoint" / ".round-000003.partial"
+    half.mkdir()
+    for path in (half / ".kept.json.7.partial", half / "state.json", run.folder / ".record.json.7.partial"):
+        path.write_text("{")
+    assert fedlease.resume(run.folder).record["status"] == "complete"
+    assert not half.exists()
+    assert not (run.folder / ".record.json.7.partial").exists()
 
 
 def test_two_processes_do_not_share_a_run(spec_of: Make, tmp_path: Path) -> None:

@@ -107,8 +107,10 @@ class Store:
             except OSError as error:
                 raise FedLeaseError(f"{self.folder}: another process is at this run") from error
             for path in sorted(self.folder.rglob(".*")):
-                if _temporary(path.name):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if _temporary(path.name) and path.is_dir():
+                    shutil.rmtree(path)
+                elif _temporary(path.name):
+                    path.unlink(missing_ok=True)  # it may have gone with its folder
             yield
 
     def resolved(self) -> dict[str, Any]:
