@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
 """A run's ``record.json``."""
+
+
+class Entry(NamedTuple):
+    """A run with its place in a table or picture.
+
+    Attributes:
+        row: what the run is called there: a method, or a method with a setting.
+        section: which part it belongs to, where there are several side by side (``"r = 2"``); else empty.
+        record: the run's record.
+        folder: the run's folder.
+    """
+
+    row: str
+    section: str
+    record: Record
+    folder: Path
 
 
 class Scored(NamedTuple):

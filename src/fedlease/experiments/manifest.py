@@ -1,0 +1,81 @@
+"""What a sweep leaves behind beside its runs: which run is which entry of a table or figure.
+
+::
+
+    sweep.json   {"format": 1, "preset": "table1", "size": "small", "title": "...",
+                  "runs": [{"row": "FedIT", "section": "", "seed": 0, "folder": "../store/fedit-0-1a2b3c4d"}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedlease import __version__
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.files import read_json, write_json
+
+FORMAT = 1
+NAME = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands in a table or figure.
+
+    Attributes:
+        row: what the run is called there.
+        section: which part it belongs to, where there are several side by side; else empty.
+        seed: its seed.
+        folder: its folder, relative to the manifest's.
+    """
+
+    row: str
+    section: str
+    seed: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The runs of a sweep, in the order of its table.
+
+    Attributes:
+        preset: ``"table1"`` ... ``"fig9"``.
+        size: ``"small"`` or ``"paper"``.
+        title: what the table or figure shows.
+        runs: every run with its place.
+    """
+
+    preset: str
+    size: str
+    title: str
+    runs: Sequence[Place]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``sweep.json`` into a folder that is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / NAME, {"format": FORMAT, **asdict(manifest)})
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read the manifest of a sweep; None where the folder holds none.
+
+    Raises:
+        FedLeaseError: it is of another format, or damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    value: Any = read_json(path)
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise FedLeaseError(f"{path} has format {found}; fedlease {__version__} reads {FORMAT}")
+    try:
+        runs = tuple(Place(**run) for run in value["runs"])
+        return Manifest(value["preset"], value["size"], value["title"], runs)
+    except (KeyError, TypeError) as error:
+        raise FedLeaseError(f"{path} is not the manifest of a sweep: {error}") from error
