@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fedlease.algorithms.registry import build
-from fedlease.core.adapter import trainable
+from fedlease.core.adapter import Learn, Model, trainable
 from fedlease.training.shapes import count, modules_of, on_meta
 
 
@@ -47,4 +48,13 @@ def parameters(model: str, method: str, rank: int, experts: int, labels: int = 2
     """
     network = on_meta(model, labels)
     algorithm = build(method, rank=rank)
-    return Parameters(count(network), trainable(*algorithm.main_phase(modules_of(network), experts)))
+    return Parameters(count(network), trained(algorithm.main_phase(modules_of(network), experts)))
+
+
+def trained(work: Iterable[tuple[Model, Learn]]) -> dict[str, int]:
+    """Add up, by part, what one client trains in the pieces of work of its main phase."""
+    counts: dict[str, int] = {}
+    for model, learn in work:
+        for kind, number in trainable(model, learn).items():
+            counts[kind] = counts.get(kind, 0) + number
+    return counts

@@ -155,7 +155,7 @@ class Spec(_Table):
             raise ValueError(f"clients: a federation needs at least two clients, and there is {len(ids)}")
         algorithm = self.algorithm()
         if isinstance(algorithm, Checks):
-            algorithm.check(self.rounds, len(ids))
+            algorithm.check(self.rounds, ids)
         return self
 
     @property
