@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fedlease.tasks.base import Example
 from fedlease.training.base import Base, load_base
 from fedlease.training.models import resolve
 from fedlease.training.precision import Plan, choose
+from fedlease.training.remembered import RememberingSite
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
 
@@ -78,8 +79,8 @@ def settle(spec: Spec, beside: Path) -> Places:
     return Places(beside.resolve(), found, resolve(model.name, beside), plan)
 
 
-def prepare(spec: Spec, places: Places, watch: Watch = unwatched) -> Federation:
-    """Read the rows, load the base and make the sites.
+def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path | None = None) -> Federation:
+    """Read the rows, load the base and make the sites; with ``memory``, sites that remember trainings there.
 
     Raises:
         FedLeaseError: data or model that cannot be used.
@@ -100,16 +101,18 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched) -> Federation:
         raise FedLeaseError(
             f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
         )
-    resident, sites, facts = Resident(base), {}, {}
+    resident = Resident(base)
+    sites: dict[ClientId, TorchSite] = {}
+    facts: dict[ClientId, dict[str, Any]] = {}
+    context = {"model": model.model_dump(), "plan": asdict(plan), "base": base.fingerprint}
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
         task = TASKS[of[client].task]
         train, test = (
             task.encode(rows, base.tokenizer, model.max_length) for rows in (held.train, held.test)
         )
-        sites[client] = TorchSite(
-            client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch
-        )
+        parts = (client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch)
+        sites[client] = TorchSite(*parts) if memory is None else RememberingSite(*parts, memory, context)
         facts[client] = {
             "group": of[client].name,
             "data": of[client].data or of[client].name,

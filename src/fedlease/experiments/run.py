@@ -30,6 +30,7 @@ def run(
     *,
     overrides: Iterable[str] = (),
     observer: Observer | None = None,
+    memory: Path | None = None,
 ) -> Run:
     """Run a federation from its spec to its end.
 
@@ -38,6 +39,8 @@ def run(
         out: the folder to make; None is ``runs/NAME-METHOD-SEED``.
         overrides: ``key=value`` changes, such as ``method.rank=8``.
         observer: told of every batch and round.
+        memory: a folder where runs share clients' trainings that are the same in all of them, see
+            `fedlease.training.remembered`; None trains everything.
 
     Returns:
         The finished run: its record, tables and adapters.
@@ -55,12 +58,12 @@ def run(
     store = Store(Path(out) if out is not None else Path("runs") / default_name(spec))
     store.check_free()  # before anything is loaded
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
-    federation = prepare(spec, places, meter.step)
+    federation = prepare(spec, places, meter.step, memory)
     store.create(_resolved(spec, places, federation))
     return _go(store, spec, federation, meter, perf_counter() - began)
 
 
-def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
+def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path | None = None) -> Run:
     """Go on with a run from its last checkpoint; the result equals that of a run never stopped, bit for bit.
 
     Raises:
@@ -80,7 +83,7 @@ def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
         choose(plan["device"], plan["precision"], plan["attention"], plan["threads"]),
     )
     meter = Meter(observer)
-    federation = prepare(spec, places, meter.step)
+    federation = prepare(spec, places, meter.step, memory)
     _check_same(resolved, federation, store.folder)
     return _go(store, spec, federation, meter, perf_counter() - began)
 
@@ -154,6 +157,7 @@ def _entry(result: Round, meter: Meter) -> dict[str, Any]:
             "train": measured.train_seconds,
             "score": measured.score_seconds,
             "other": total - measured.train_seconds - measured.score_seconds,
+            "reused": measured.reused_seconds,
         },
     }
 

@@ -40,7 +40,7 @@ class Training:
     schedule: Literal["linear", "constant"] = "constant"
     max_grad_norm: float = 1.0
     pool: int = 4
-    score_batch_size: int = 100
+    score_batch_size: int = 32
 
     def __post_init__(self) -> None:
         for key in ("learning_rate", "batch_size", "epochs", "pool", "score_batch_size"):
