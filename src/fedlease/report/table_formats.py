@@ -22,7 +22,7 @@ LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"<": "$<$", ">": "$>$", "|": r"\textbar{}", "±": r"$\pm$", "Δ": r"$\Delta$"},
-    **{"[": "{[}", "*": "{*}"},  # at the start of a row they would belong to the \\\\ before it
+    **{"[": "{[}", "*": "{*}"},  # at the start of a row they would belong to the break before it
 }
 
 

@@ -83,7 +83,7 @@ def _count(found: Comparison) -> str:
 
 def _best(found: Comparison) -> str:
     assert found.difference is not None
-    points = f"{found.row} is best, {signed(found.difference.mean)} points to {found.against}"
+    points = f"{found.row} has the best average, {signed(found.difference.mean)} points to {found.against}"
     seeds = f"; by the averages of the seeds {p_words(found.p_seeds)}" if found.p_seeds is not None else ""
     return f"{points}, the best row of another method: {p_words(found.p)} ({_count(found)}){seeds}."
 
