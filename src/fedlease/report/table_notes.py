@@ -62,10 +62,11 @@ def p_words(p: float | None) -> str:
 def _measured(parts: Sequence[Part]) -> str:
     records = [r for part in parts for row in part.rows.values() for r in row.records.values()]
     seeds = sorted({seed for part in parts for row in part.rows.values() for seed in row.records})
-    said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    what = f"Test {metric(records[0])} in percent after the last scored round, mean over clients; {said}"
-    several = any(len(row.records) > 1 for part in parts for row in part.rows.values())
-    return f"{what}, ± the sample standard deviation over seeds." if several else f"{what}."
+    what = f"Test {metric(records[0])} in percent after the last scored round, mean over clients"
+    if len(seeds) == 1:
+        return f"{what}; seed {seeds[0]}."
+    listed = ", ".join(map(str, seeds))
+    return f"{what}, then over seeds {listed}; ± is the sample standard deviation over seeds."
 
 
 def _counts(rows: Sequence[Comparison]) -> str:
