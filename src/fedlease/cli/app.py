@@ -101,6 +101,22 @@ def show(
 
 
 @app.command()
+def table(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.", metavar="DIR...")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="The row that others are compared with; by default FedIT.", metavar="ROW"),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+) -> None:
+    """Print runs as the paper's tables: means over clients and seeds, differences with paired tests."""
+    from fedlease.cli.table import show_table
+
+    show_table(console(), folders, against, format_, out)
+
+
+@app.command()
 def methods() -> None:
     """List the methods with their settings."""
     from rich.table import Table

@@ -15,12 +15,14 @@ from fedlease.core.files import write_bytes
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.experiments.meter import Meter, Observer
+from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.training.precision import choose
+from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture
 
 
@@ -119,6 +121,9 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
     with store.locked():
         algorithm = federation.algorithm
+        size = count(
+            federation.base.model
+        )  # before an adapter is on it; the head is that of the fewest labels
         first = algorithm.init(federation.base.modules, spec.seed)
         found = store.load(type(first)) or Checkpoint(0, first, {}, History())
         state, history = found.state, found.history
@@ -134,12 +139,21 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
             history.rounds.append(entry)
             wrote = perf_counter()
             store.save(Checkpoint(result.number, state, engine.kept, history))
-            store.write_record("running", history, algorithm.facts(state))
+            store.write_record("running", history, _facts(federation, size, state))
             meter.round(entry, perf_counter() - wrote)
         _write_adapters(store.folder, federation, state, engine)
-        store.write_record("complete", history, algorithm.facts(state))
+        store.write_record("complete", history, _facts(federation, size, state))
         meter.end(perf_counter() - began)
     return Run(store.folder)
+
+
+def _facts(federation: Federation, size: int, state: Any) -> dict[str, Any]:
+    """What the method tells of its state, and how much a client trains."""
+    facts = federation.algorithm.facts(state)
+    return {
+        **facts,
+        "parameters": told(federation.algorithm, federation.base.modules, size, facts),
+    }
 
 
 def _entry(result: Round, meter: Meter) -> dict[str, Any]:

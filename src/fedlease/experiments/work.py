@@ -76,7 +76,7 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _CountingSite:
-    """A `Site` that trains nothing; it moves weights a little, each client its own way, so that they cluster."""
+    """A `Site` that trains nothing; it moves weights a little, each client its way, so that they cluster."""
 
     client: ClientId
     num_examples: int
