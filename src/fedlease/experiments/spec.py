@@ -10,12 +10,22 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from fedlease.algorithms import registry
 from fedlease.algorithms.registry import settings_of
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Algorithm, Checks
+from fedlease.data.splits import SPLITS, Quantity, Split
+from fedlease.experiments.overrides import set_value
 from fedlease.tasks import TASKS
 from fedlease.training.loop import Training
 from fedlease.training.precision import Attention, Precision
@@ -49,12 +59,19 @@ class ModelSpec(_Table):
 
 
 class DataSpec(_Table):
-    """Where named data sets lie: the folder that holds ``glue/``; None is FEDLEASE_DATA, else the hub."""
+    """Where named data sets lie, and what clients are tested on.
+
+    Attributes:
+        root: the folder that holds ``glue/``; None is FEDLEASE_DATA, else the hub.
+        held_out: test on rows put aside from the training rows, and leave the test rows alone: for choosing
+            hyperparameters.
+    """
 
     root: str | None = None
+    held_out: bool = False
 
 
-ANYWHERE = {"name", "count", "task", "train_rows", "test_rows"}
+ANYWHERE = {"name", "count", "task", "train_rows", "test_rows", "split"}
 COLUMNS = {"text", "label", "labels"}
 ONLY_WITH: Mapping[str, set[str]] = {
     "data": set(),
@@ -70,18 +87,20 @@ class ClientSpec(_Table):
     Attributes:
         name: letters, digits, ``-`` and ``_``.
         count: None for a single client called ``name``.
-        data: a named data set (``sst2``, ``qnli``, ...); or else files or a hub data set of your own:
+        data: a named data set (``sst2``, ``qnli``, ...), or several whose rows every client mixes in equal
+            parts; or else files or a hub data set of your own:
         train, test: JSONL, CSV or Parquet files; without ``test`` its rows are taken out of ``train``.
         hub, hub_config, train_split, test_split: a hub data set.
         text: the one or two columns with text.
         label: the column with the label: names, or numbers from 0.
         labels: the names in order of their numbers; empty finds them in the data, sorted.
         train_rows, test_rows: rows for each client; None is an equal share of all.
+        split: how the training rows of ``count`` clients differ in labels or number, see `splits`.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     count: Annotated[int, Field(gt=0)] | None = None
-    data: str | None = None
+    data: str | tuple[str, ...] | None = None
     train: str | None = None
     test: str | None = None
     hub: str | None = None
@@ -94,6 +113,7 @@ class ClientSpec(_Table):
     task: str = "classification"
     train_rows: Rows | None = None
     test_rows: Rows | None = None
+    split: Annotated[Split, Field(discriminator="by")] | None = None
 
     @field_validator("task")
     @classmethod
@@ -101,6 +121,33 @@ class ClientSpec(_Table):
         if task not in TASKS:
             raise ValueError(f"there is no such task; there are: {', '.join(TASKS)}")
         return task
+
+    @field_validator("split", mode="wrap")
+    @classmethod
+    def _split_can_be(cls, split: object, read: ValidatorFunctionWrapHandler) -> Any:
+        kinds = ", ".join(SPLITS)
+        if not isinstance(split, Mapping | None | Split):
+            raise ValueError(f"it must be a table with the key by, one of: {kinds}")
+        if isinstance(split, Mapping) and split.get("by") not in list(SPLITS):
+            raise ValueError(f"by is {split.get('by')!r}; it must be one of: {kinds}")
+        try:
+            return read(split)
+        except FedLeaseError as error:  # told by the key of the client it is about
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _split_fits(self) -> ClientSpec:
+        if self.split is None:
+            return self
+        if self.count is None:
+            raise ValueError("split divides rows among the clients of a group: it needs count")
+        try:
+            self.split.check(self.count)
+        except FedLeaseError as error:
+            raise ValueError(f"split: {error}") from error
+        if isinstance(self.split, Quantity) and self.split.rows and self.train_rows is not None:
+            raise ValueError("train_rows means nothing beside split.rows: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _one_place(self) -> ClientSpec:
@@ -116,7 +163,14 @@ class ClientSpec(_Table):
             raise ValueError(f"{stray[0]} means nothing beside {place}: leave it out")
         if place != "data" and len(self.text) not in (1, 2):
             raise ValueError("text must name one or two columns")
+        if place == "data" and (not self.names or len(set(self.names)) < len(self.names)):
+            raise ValueError(f"data is {list(self.names)}: name at least one data set, each once")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named data sets; none for files and a hub data set."""
+        return (self.data,) if isinstance(self.data, str) else self.data or ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -205,7 +259,7 @@ def make_spec(content: Mapping[str, Any], where: str = "spec", overrides: Iterab
     """
     changed = copy.deepcopy(dict(content))
     for override in overrides:
-        _override(changed, override)
+        set_value(changed, override)
     try:
         return Spec.model_validate(changed)
     except ValidationError as error:
@@ -216,9 +270,13 @@ def make_spec(content: Mapping[str, Any], where: str = "spec", overrides: Iterab
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    path = first["loc"]
+    in_split = len(path) > 3 and path[2] == "split"
+    # pydantic adds which kind of value it tried; who wrote the spec knows only the keys.
+    named = path[:3] + path[4:] if in_split else path[:3] if path[2:3] == ("data",) else path
+    key = ".".join(map(str, named))
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{key}: there is no such key; known here: {', '.join(_known(first['loc'][:-1]))}"
+        return f"{key}: there is no such key; known here: {', '.join(_known(path[:-1]))}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = f" ({given!r} given)" if isinstance(given, str | int | float) else ""
@@ -229,34 +287,6 @@ def _known(path: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, Any] = {"model": ModelSpec, "data": DataSpec, "clients": ClientSpec}
     if path and path[0] == "training":
         return [field.name for field in fields(Training)]
+    if path[2:3] == ("split",):
+        return [field.name for field in fields(SPLITS[str(path[3])])]
     return list((tables[str(path[0])] if path else Spec).model_fields)
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise FedLeaseError(f"--set {override}: write it as key=value, e.g. method.rank=8")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    places, last = key.strip().split(".")[:-1], key.strip().split(".")[-1]
-    tables: list[Any] = [content]
-    for place in places:
-        tables = [inner for table in tables for inner in _enter(table, place, override)]
-    for table in tables:
-        if not isinstance(table, dict):
-            raise FedLeaseError(f"--set {override}: {key} is not a key of a table")
-        table[last] = value
-
-
-def _enter(table: Any, place: str, override: str) -> list[Any]:
-    """The tables a word of a dotted key leads to; ``clients.*.x`` and ``clients.NAME.x`` go into the list."""
-    if isinstance(table, list):
-        found = [item for item in table if place in ("*", item.get("name"))]
-        if not found:
-            raise FedLeaseError(f"--set {override}: there is no client entry called {place}")
-        return found
-    if not isinstance(table, dict):
-        raise FedLeaseError(f"--set {override}: {place} is not a table")
-    return [table.setdefault(place, {})]
