@@ -25,7 +25,7 @@ class Dirichlet:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     alpha: float
-    min_rows: int = 1
+    min_rows: int = 10
     by: Literal["dirichlet"] = "dirichlet"
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Quantity:
         alpha: the group's rows are shared out by a draw from a Dirichlet distribution.
         sigma: the same by a draw from a lognormal distribution with this deviation of the logarithm.
         rows: how many rows each client has, in order.
-        min_rows: every client has so many of each of its data sets; the draw divides the others.
+        min_rows: what a draw leaves every client of each of its data sets; it divides the others.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -79,7 +79,7 @@ class Quantity:
     alpha: float | None = None
     sigma: float | None = None
     rows: tuple[int, ...] | None = None
-    min_rows: int = 1
+    min_rows: int = 10
     by: Literal["quantity"] = "quantity"
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Quantity:
             _within("sigma", self.sigma, 1e-3, 10)
         _within("min_rows", self.min_rows, 1)
         for number, rows in enumerate(self.rows or ()):
-            _within(f"rows.{number}", rows, self.min_rows)
+            _within(f"rows.{number}", rows, 1)
 
     def check(self, clients: int) -> None:
         """Refuse a number of clients that is not the number of entries in ``rows``."""

@@ -95,7 +95,7 @@ class ClientSpec(_Table):
         label: the column with the label: names, or numbers from 0.
         labels: the names in order of their numbers; empty finds them in the data, sorted.
         train_rows, test_rows: rows for each client; None is an equal share of all.
-        split: how the training rows of ``count`` clients differ in labels or number, see `splits`.
+        split: how the training rows of ``count`` clients differ in labels or number, see `fedlease.data.splits`.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
