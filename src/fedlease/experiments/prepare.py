@@ -20,7 +20,8 @@ from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
 from fedlease.data.splits import Group
 from fedlease.data.where import VARIABLE
-from fedlease.experiments.spec import ClientSpec, Spec
+from fedlease.experiments.clients import ClientSpec
+from fedlease.experiments.spec import Spec
 from fedlease.tasks import TASKS
 from fedlease.tasks.base import Example
 from fedlease.training.base import Base, load_base
