@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from fedlease.core.protocols import Algorithm, ClientId
 from fedlease.data.catalog import find
 from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
+from fedlease.data.splits import Group
 from fedlease.data.where import VARIABLE
-from fedlease.experiments.spec import ClientSpec, Spec
+from fedlease.experiments.clients import ClientSpec
+from fedlease.experiments.spec import Spec
 from fedlease.tasks import TASKS
 from fedlease.tasks.base import Example
 from fedlease.training.base import Base, load_base
@@ -38,7 +41,7 @@ class Federation:
         base: the frozen model.
         sites: one a client, all on the one base.
         plan: how the machine computes.
-        clients: what a record tells of every client: data, rows, cut rows, a hash of its rows.
+        clients: what a record tells of every client: data, rows, rows of each label, cut rows, a hash.
     """
 
     algorithm: Algorithm[Any]
@@ -87,7 +90,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     """
     algorithm = spec.algorithm()
     beside, plan, model = places.beside, places.plan, spec.model
-    data = federate(_plans(spec, beside), places.root, spec.seed)
+    data = federate(_plans(spec, beside), places.root, spec.seed, held_out=spec.data.held_out)
     torch.set_num_threads(plan.threads)
     base = load_base(
         places.model,
@@ -115,11 +118,15 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
         sites[client] = TorchSite(*parts) if memory is None else RememberingSite(*parts, memory, context)
         facts[client] = {
             "group": of[client].name,
-            "data": of[client].data or of[client].name,
+            "data": "+".join(of[client].names) or of[client].name,
             "origin": held.origin,
             "labels": list(held.labels),
             "train_rows": len(held.train),
             "test_rows": len(held.test),
+            "label_counts": {
+                "train": _label_counts(held, held.train),
+                "test": _label_counts(held, held.test),
+            },
             "shared_test_rows": held.shared_test,
             "cut_rows": {"train": train.truncated, "test": test.truncated},
             "rows_hash": _hash(held),
@@ -128,16 +135,20 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
 
 
 def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
-    return [
-        ClientPlan(client, _source(entry, beside), entry.task, entry.train_rows, entry.test_rows)
-        for entry in spec.clients
-        for client in entry.ids
-    ]
+    plans = []
+    for entry in spec.clients:
+        source, *mixed_with = map(find, entry.names) if entry.names else (_source(entry, beside),)
+        group = None if entry.split is None else Group(entry.name, entry.ids, entry.split)
+        plans += [
+            ClientPlan(
+                client, source, entry.task, entry.train_rows, entry.test_rows, tuple(mixed_with), group
+            )
+            for client in entry.ids
+        ]
+    return plans
 
 
 def _source(entry: ClientSpec, beside: Path) -> Source:
-    if entry.data is not None:
-        return find(entry.data)
     files = {key: str((beside / path).resolve()) for key, path in _files(entry).items()}
     return Source(
         text=entry.text,
@@ -154,6 +165,11 @@ def _source(entry: ClientSpec, beside: Path) -> Source:
 
 def _files(entry: ClientSpec) -> dict[str, str]:
     return {key: path for key in ("train", "test") if (path := getattr(entry, key)) is not None}
+
+
+def _label_counts(held: ClientData, rows: Sequence[Example]) -> list[int]:
+    counts = Counter(row.label for row in rows)
+    return [counts[label] for label in range(len(held.labels))]
 
 
 def _hash(held: ClientData) -> str:
