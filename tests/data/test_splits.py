@@ -210,6 +210,8 @@ def test_what_cannot_be_mixed_or_grouped(tmp_path: Path) -> None:
     for torn in (whole[:3], [*whole[:3], replace(whole[3], source=find("answers"))]):
         with pytest.raises(FedLeaseError, match="client 'g-0': the clients it shares rows with are not all"):
             federate(torn, None, 0)
+    with pytest.raises(FedLeaseError, match="client 'x': it is no member of the group 'g'"):
+        replace(whole[0], name="x")
     with pytest.raises(FedLeaseError, match=r"clients 'g': split: shares has 4 entries for 3 client"):
         group(SHARES, find("tone"), count=3)
 

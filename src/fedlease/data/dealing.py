@@ -93,7 +93,9 @@ def deal_training(
     rows = dict(zip([plan.name for plan in group], _slices(range(len(pool)), sizes), strict=True))
     spare = list(range(sum(sizes), len(pool)))
     labels = Pool(str(source), source.key, table.labels, [example.label for example in pool])
-    for shared in sorted({plan.group for plan in group if plan.group}, key=lambda shared: shared.name):
+    for shared in sorted(
+        {plan.group for plan in group if plan.group}, key=lambda shared: (shared.name, shared.members)
+    ):
         own = {member: rows[member] for member in shared.members}
         rows |= divide(shared, own, spare, labels, seed)
         used = {row for member in shared.members for row in rows[member]}

@@ -32,6 +32,8 @@ class ClientPlan:
     def __post_init__(self) -> None:
         if len(set(self.sources)) < len(self.sources):
             raise FedLeaseError(f"client '{self.name}': one data set is named twice; name each once")
+        if self.group and self.name not in self.group.members:
+            raise FedLeaseError(f"client '{self.name}': it is no member of the group '{self.group.name}'")
         least = len(self.sources)
         for key, rows in (("train_rows", self.train_rows), ("test_rows", self.test_rows)):
             if rows is not None and rows < least:
