@@ -104,7 +104,7 @@ class Live:
             run.rows, run.seconds = run.rows + step.rows, run.seconds + step.seconds
         head = f"{run.method} round {run.round}/{run.rounds}  {step.client} {step.purpose}"
         loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
-        tail = f"{loss}{run.speed:.0f} rows/s  {_clock(run.left)} left"
+        tail = f"{loss}{run.speed:.0f} rows/s  {clock(run.left)} left"
         if run.task is not None:
             self._bar.update(run.task, completed=run.done, head=head, tail=tail)
         elif monotonic() - run.spoke >= EVERY:
@@ -131,7 +131,7 @@ class Live:
     def end(self, seconds: float) -> None:
         """Stop the live line."""
         self.stop()
-        self._console.print(f"  {self._run.method} done in {_clock(seconds)}", highlight=False)
+        self._console.print(f"  {self._run.method} done in {clock(seconds)}", highlight=False)
 
     def stop(self) -> None:
         """Stop the live line without a word, when a run breaks off."""
@@ -156,7 +156,7 @@ def _means(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: mean(found) for name, found in values.items()}
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     return f"{minutes}:{rest:02d}"
 
