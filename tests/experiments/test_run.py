@@ -16,11 +16,14 @@ import fedlease
 from fedlease.algorithms.registry import methods
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.params import parameters
+from fedlease.experiments.spec import make_spec
+from fedlease.experiments.work import work
 
 
 @pytest.mark.parametrize("name", list(methods()))
 def test_every_method_runs_and_tells(name: str, spec_of: Make, tmp_path: Path, tiny: Path) -> None:
-    run = fedlease.run(spec_of(method={"name": name, "rank": 2}), tmp_path / "run")
+    spec = spec_of(method={"name": name, "rank": 2})
+    run = fedlease.run(spec, tmp_path / "run")
     record = run.record
     assert record["status"] == "complete"
     assert [entry["round"] for entry in record["rounds"]] == [1, 2, 3]
@@ -29,13 +32,17 @@ def test_every_method_runs_and_tells(name: str, spec_of: Make, tmp_path: Path, t
     for entry in record["rounds"]:
         assert sorted(entry["metrics"]) == sorted(entry["loss"]) == clients
         assert all(0 <= scores["accuracy"] <= 1 for scores in entry["metrics"].values())
-        assert entry["rows"] == {"train": 4 * 24, "score": 4 * 10}
         parts = entry["seconds"]
         assert parts["total"] == pytest.approx(parts["train"] + parts["score"] + parts["other"])
+    counted = work(make_spec(spec))  # without data or model
+    for kind, rows in (("train", counted.trained), ("score", counted.scored)):
+        assert sum(entry["rows"][kind] for entry in record["rounds"]) == rows
+    if name not in ("feddpa", "ifca_lora"):  # one trains twice a round, the other scores to choose
+        assert (counted.trained, counted.scored) == (3 * 4 * 24, 3 * 4 * 10)
     assert record["versions"]["fedlease"] == fedlease.__version__
     assert {"torch", "transformers", "peft"} <= set(record["versions"])
     assert record["seed"] == 0
-    assert (run.allocation is not None) == name.startswith("fedlease")
+    assert (run.allocation is not None) == name.startswith(("fedlease", "hydralora"))
     network = AutoModelForSequenceClassification.from_pretrained(tiny)
     assert record["parameters"]["base"] == sum(p.numel() for p in network.parameters())
     experts = 1 if run.allocation is None else run.allocation.num_experts
