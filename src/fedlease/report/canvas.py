@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import rc_context
@@ -36,6 +37,9 @@ PAGE = 7.0
 
 LETTER = 0.068
 """Inches of a letter of 8 points, on the wide side."""
+
+LINE = 0.14
+"""Inches of a line of 8 points."""
 
 FORMATS: dict[str, dict[str, Any]] = {"png": {"dpi": 200}, "svg": {"metadata": {"Date": None}}}
 
@@ -87,19 +91,36 @@ def shorten(name: str, letters: int) -> str:
     return f"{name[: letters - end - 1]}…{name[-end:]}"
 
 
-def name_places(axes: Axes, names: Sequence[str], inches: float, most: int = 22) -> None:
-    """Name the places 0, 1, ... of the x axis: level where the names fit side by side, else upright.
+def name_places(
+    axes: Axes, names: Sequence[str], inches: float, most: int = 16, at: Sequence[float] | None = None
+) -> float:
+    """Name places on the x axis: level where the names fit side by side, maybe in lines, else upright.
 
     Args:
         axes: whose x axis.
-        names: one a place; above ``most`` letters the middle goes.
+        names: one a place; above ``most`` letters an upright name loses its middle.
         inches: about the width of the axes.
-        most: letters of a name.
+        most: letters of an upright name.
+        at: the places; None is 0, 1, ...
+
+    Returns:
+        The inches that the names need below the axes beyond a single line.
     """
-    short = [shorten(name, most) for name in names]
-    level = (max(map(len, short), default=0) + 1) * LETTER <= inches / max(len(short), 1)
-    axes.set_xticks(range(len(short)), short, rotation=0 if level else 90)
+    room = int(inches / max(len(names), 1) / LETTER) - 1  # letters side by side
+    lines = [wrap(name, max(room, 1)) for name in names]
+    level = all(len(pieces) <= (3 if room >= 10 else 1) for pieces in lines)
+    shown = ["\n".join(pieces) for pieces in lines] if level else [shorten(name, most) for name in names]
+    axes.set_xticks(range(len(names)) if at is None else at, shown, rotation=0 if level else 90)
     axes.tick_params(axis="x", length=0)
+    if level:
+        return LINE * (max(map(len, lines), default=1) - 1)
+    return LETTER * max(map(len, shown), default=0)
+
+
+def grow(figure: Figure, inches: float) -> None:
+    """Make a figure taller."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + inches)
 
 
 def legend_columns(labels: Sequence[str], width: float, letter: float = 0.09) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor, isnan
 
 import numpy as np
@@ -15,6 +15,7 @@ from fedlease.report.canvas import (
     PAGE,
     bare,
     color_of,
+    grow,
     legend_columns,
     name_places,
     new_figure,
@@ -53,15 +54,22 @@ def bars_figure(drawn: Sequence[Series], by_client: bool = False) -> Figure:
     columns = max(1, min(len(panels), int((PAGE - 0.6) / needed)))
     lines = -(-len(panels) // columns)
     width = min(PAGE, max(3.3, columns * needed + 0.6))
-    figure = new_figure(width, 2.3 * lines + 0.5)
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
-    lowest = _floor([value for places in panels.values() for bars in places.values() for _, value in bars])
-    for axis, (section, places) in zip(axes, panels.items(), strict=False):
-        _panel(axis, places, rows, (width - 0.6) / columns)
+    figure = new_figure(width, 2.4 * lines + 0.5)
+    ratios = [max(len(places), 2) for places in panels.values()] if lines == 1 else [1] * columns
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True, width_ratios=ratios).flatten()
+    found = [value for places in panels.values() for bars in places.values() for _, value in bars]
+    lowest, highest = _floor(found), max((m + d for m, d in found if not isnan(m)), default=1.0)
+    more = []
+    for index, (axis, (section, places)) in enumerate(zip(axes, panels.items(), strict=False)):
+        inches = (width - 0.6) * ratios[index % columns] / sum(ratios)
+        more.append(_panel(axis, places, rows, inches))
         axis.set_title(section)
-        axis.set_ylim(bottom=lowest)
+        axis.set_ylim(lowest, highest + 0.2 * (highest - lowest))  # room for the numbers
+        axis.set_yticks([tick for tick in axis.get_yticks() if lowest <= tick <= 100])
     for axis in axes[len(panels) :]:
         axis.axis("off")
+    grow(figure, lines * max(more))
+    figure.supxlabel("client" if _of_clients(drawn, panels.values()) else "group of clients", fontsize=8.5)
     names = sorted({metric(one.record) for one in drawn})
     figure.supylabel(f"test {' or '.join(names)} (%)" + (f", from {lowest}" if lowest else ""), fontsize=8.5)
     _legend(figure, rows, width)
@@ -74,12 +82,13 @@ def _places(inside: Sequence[Series], by_client: bool) -> dict[str, list[str] | 
     clients = [client for group in members.values() for client in group]
     if by_client and len(clients) <= FEW_CLIENTS:
         return {**{client: [client] for client in clients}, AVERAGE: None}
-    return {**members, AVERAGE: None} if len(members) > 1 else {AVERAGE: None}
+    return {**members, AVERAGE: None} if len(members) > 1 else dict.fromkeys(members)
 
 
 def _panel(
     axes: Axes, places: Mapping[str, Sequence[tuple[str, Measure]]], rows: Sequence[str], inches: float
-) -> None:
+) -> float:
+    """Draw the bars of each place; return the inches its names need beyond a line."""
     share = 1 / (len(rows) + 1)  # of the way from one place to the next
     wide = share * inches / len(places)
     for place, bars in enumerate(places.values()):
@@ -102,11 +111,16 @@ def _panel(
                     rotation=0 if wide > 0.32 else 90,
                     fontsize=8,
                 )
-    name_places(axes, list(places), inches)
-    axes.margins(x=0.02, y=0.16)
+    axes.margins(x=0.02)
     if len(places) > 1:
         axes.axvline(len(places) - 1.5, color="#CCCCCC", linewidth=0.8)  # before the average
     bare(axes)
+    return name_places(axes, list(places), inches)
+
+
+def _of_clients(drawn: Sequence[Series], panels: Iterable[Mapping[str, object]]) -> bool:
+    clients = {client for one in drawn for client in one.record["clients"]}
+    return all(set(places) <= clients | {AVERAGE} for places in panels)
 
 
 def _floor(values: Sequence[Measure]) -> int:

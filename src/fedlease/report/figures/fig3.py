@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from fedlease.allocation.distances import Update, center, cosines, inner_products
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.weights import Weights, module
-from fedlease.report.canvas import PAGE, new_figure
-from fedlease.report.figures.heat import Matrix, fits, heat_map, in_groups, name_clients, part_groups
+from fedlease.report.canvas import LETTER, PAGE, grow, new_figure
+from fedlease.report.figures.heat import NAME, Matrix, heat_map, in_groups, name_clients, part_groups
 from fedlease.report.figures.registry import Picture
 from fedlease.report.records import Entry
 from fedlease.report.series import one_run
@@ -32,20 +32,18 @@ def draw(entries: Sequence[Entry]) -> Figure:
     )
     clients, spans = in_groups(entry.record)
     found = similarities({client: read_lora(entry.folder / "adapters" / client) for client in clients})
-    names = 0.6 + 0.3 * (max(map(len, clients)) > 8)
-    side = (PAGE - names - 2 * 0.7) / 2
-    figure = new_figure(PAGE, 2 * side + names + 0.9)
+    side = (PAGE - 0.6 - LETTER * min(NAME, max(map(len, clients))) - 2 * 0.6) / 2
+    figure = new_figure(PAGE, 2 * side + 1.2)
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     for axis, (what, values) in zip(axes.flatten(), found.items(), strict=True):
         _panel(axis, values)
         axis.set_title(f"cosine of {TITLES[what]}")
         part_groups(axis, spans, both=True)
-    what = "client" if fits(clients, side) else "clients, by group"
+    more = 0.0
     for row in range(2):
         name_clients(axes[row, 0], clients, spans, side, "y")
-        name_clients(axes[1, row], clients, spans, side, "x")
-        axes[row, 0].set_ylabel(what)
-        axes[1, row].set_xlabel(what)
+        more = name_clients(axes[1, row], clients, spans, side, "x")
+    grow(figure, more)
     return figure
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.canvas import MARKERS, PAGE, bare, color_of, name_places, new_figure
-from fedlease.report.figures.heat import fits, in_groups, name_clients
+from fedlease.report.canvas import MARKERS, PAGE, bare, color_of, grow, legend_columns, new_figure
+from fedlease.report.figures.heat import in_groups, name_clients
 from fedlease.report.figures.registry import Picture
 from fedlease.report.records import Entry, metric
 from fedlease.report.series import Series, measure, same_clients, series
 
+BEST = "best k"
 SAME = 1e-9
 """Scores nearer than this are equal, and all of them are ringed."""
 
@@ -31,20 +32,23 @@ def draw(entries: Sequence[Entry]) -> Figure:
     figure = new_figure(width, 3.0)
     axes = figure.subplots()
     _points(figure, drawn, clients)
-    inches = width - 0.7
-    if fits(clients, inches):
-        name_places(axes, clients, inches, 16)
-    else:
-        name_clients(axes, clients, spans, inches)
-        axes.tick_params(axis="x", length=0)
+    grow(figure, name_clients(axes, clients, spans, width - 0.7))
     for span in spans[1:]:
         axes.axvline(span.start - 0.5, color="#BBBBBB", linewidth=0.8)
     axes.set_xlim(-0.5, len(clients) - 0.5)
-    axes.set_xlabel("client" if fits(clients, inches) else "clients, by group")
     axes.set_ylabel(f"test {metric(drawn[0].record)} (%)")
     axes.grid(axis="y", alpha=0.3)
     bare(axes)
-    figure.legend(loc="outside upper center", ncols=len(drawn) + 1, frameon=False, handletextpad=0.4)
+    marks, names = axes.get_legend_handles_labels()
+    order = sorted(range(len(names)), key=lambda index: names[index] == BEST)  # the ring last
+    columns = legend_columns(names, width, 0.075)
+    figure.legend(
+        [marks[index] for index in order],
+        [names[index] for index in order],
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+    )
     return figure
 
 
@@ -75,7 +79,7 @@ def _points(figure: Figure, drawn: Sequence[Series], clients: Sequence[str]) -> 
         facecolors="none",
         edgecolors="black",
         linewidths=0.9,
-        label="best of the client",
+        label=BEST,
         zorder=4,
     )
 

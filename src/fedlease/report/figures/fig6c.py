@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedlease.report.canvas import PAGE, new_figure, shorten
-from fedlease.report.figures.heat import Matrix, fits, heat_map, in_groups, name_clients, part_groups
+from fedlease.report.canvas import PAGE, grow, new_figure, shorten
+from fedlease.report.figures.heat import Matrix, heat_map, in_groups, name_clients, part_groups
 from fedlease.report.figures.registry import Picture
 from fedlease.report.records import Entry, Record
 from fedlease.report.series import one_run
@@ -31,17 +31,15 @@ def draw(entries: Sequence[Entry]) -> Figure:
     layers, values = used(record, clients)
     numbered = all(isinstance(layer, int) for layer in layers)
     width = min(PAGE, max(3.3, 1.5 + 0.3 * len(clients)))
-    inches = width - 1.5
-    figure = new_figure(width, 1.5 + max(1.6, 0.15 * len(layers)))
+    figure = new_figure(width, 1.1 + max(1.6, 0.15 * len(layers)))
     axes = figure.subplots()
     most = max(len(of["weights"]) for modules in record["routing"].values() for of in modules.values())
     image = heat_map(axes, values, vmin=1, vmax=most)
     part_groups(axes, spans)
-    name_clients(axes, clients, spans, inches)
+    grow(figure, name_clients(axes, clients, spans, width - 1.5))
     every = 1 if len(layers) <= 30 else 4
     axes.set_yticks(range(0, len(layers), every), [shorten(str(name), 24) for name in layers[::every]])
-    axes.set_xlabel("client" if fits(clients, inches) else "clients, by group")
-    axes.set_ylabel("layer, the first one at the top" if numbered else "adapted module")
+    axes.set_ylabel("layer" if numbered else "adapted module")
     axes.set_title("experts that a token uses")
     figure.colorbar(image, ax=axes, label=f"mean number, of {most} experts", pad=0.02)
     return figure

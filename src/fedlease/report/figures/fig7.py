@@ -8,13 +8,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedlease.report.allocation_panels import MOST_NAMES, Tree, dendrogram, distances, silhouettes
-from fedlease.report.canvas import PAGE, new_figure, shorten
+from fedlease.report.canvas import LETTER, LINE, PAGE, new_figure, shorten
 from fedlease.report.figures.registry import Picture
 from fedlease.report.records import Entry
 from fedlease.report.series import one_run
 
-LINE = 0.15
-"""Inches of a line of 8 points."""
+MOST = 16
+"""Letters of a client's name."""
 
 
 def draw_silhouettes(entries: Sequence[Entry]) -> Figure:
@@ -27,11 +27,12 @@ def draw_silhouettes(entries: Sequence[Entry]) -> Figure:
 def draw_distances(entries: Sequence[Entry]) -> Figure:
     """Draw the distances between clients in the order of the dendrogram, clusters framed."""
     record = _allocation(entries)
-    side = min(max(LINE * len(record["clients"]), 2.8), PAGE - 2.4)
-    figure = new_figure(min(PAGE, side + 2.4), side + 0.8)
-    axes = figure.subplots()
-    named = len(record["clients"]) * LINE <= side + 0.01
-    distances(axes, record, Tree.of(record).order, names=named, most=22)
+    clients = record["clients"]
+    beside = 1.4 + LETTER * min(MOST, max(map(len, clients)))  # the names and the scale
+    side = min(max(LINE * len(clients), 2.8), PAGE - beside)
+    figure = new_figure(side + beside, side + 0.8)
+    named = len(clients) * LINE <= side
+    distances(figure.subplots(), record, Tree.of(record).order, names=named, most=MOST)
     return figure
 
 
@@ -43,7 +44,7 @@ def draw_dendrogram(entries: Sequence[Entry]) -> Figure:
     axes = figure.subplots()
     dendrogram(axes, tree)
     if len(clients) <= MOST_NAMES:
-        axes.set_yticks(range(len(clients)), [shorten(clients[client], 22) for client in tree.order])
+        axes.set_yticks(range(len(clients)), [shorten(clients[client], MOST) for client in tree.order])
         axes.yaxis.tick_right()
         axes.tick_params(axis="y", length=0)
     return figure

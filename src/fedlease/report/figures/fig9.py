@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.canvas import (
     HATCHES,
+    LINE,
     OKABE_ITO,
     PAGE,
     bare,
     color_of,
+    grow,
     legend_columns,
     name_places,
     new_figure,
@@ -27,6 +29,9 @@ from fedlease.report.records import Entry, Record
 
 MOST_COLORS = len(OKABE_ITO)
 """With more labels than this a client is a column of a heat map, not a stack."""
+
+MOST_ROWS = 40
+"""Labels that are named in a heat map; of more every second, third, ... is."""
 
 
 def draw(entries: Sequence[Entry]) -> Figure:
@@ -41,18 +46,26 @@ def draw(entries: Sequence[Entry]) -> Figure:
     width = PAGE if columns > 1 else min(PAGE, max(3.3, 1.0 + 0.3 * widest))
     inches = (width - 0.6 * columns) / columns
     named = sum(_legend_lines(labels, inches) for labels in panels)
-    figure = new_figure(width, lines * 2.3 + 0.17 * named / columns)
+    figure = new_figure(width, lines * max(2.3, 0.6 + LINE * _rows(panels)) + 0.17 * named / columns)
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
+    more = []
     for axis, (labels, clients) in zip(axes, panels.items(), strict=False):
         counts = np.array([record["clients"][client]["label_counts"]["train"] for client in clients], float).T
         if len(labels) <= MOST_COLORS:
             _stacks(axis, counts, labels, _legend_columns(labels, inches))
         else:
             _columns(axis, counts, labels)
-        name_places(axis, clients, inches, 16)
+        more.append(name_places(axis, clients, inches))
     for axis in axes[len(panels) :]:
         axis.axis("off")
+    figure.supxlabel("client", fontsize=8.5)
+    grow(figure, lines * max(more))
     return figure
+
+
+def _rows(panels: Iterable[Sequence[str]]) -> int:
+    """The lines of text that the heat map with most labels has beside it."""
+    return max(min(len(labels), MOST_ROWS) if len(labels) > MOST_COLORS else 0 for labels in panels)
 
 
 def _record(entries: Sequence[Entry]) -> Record:
@@ -108,7 +121,7 @@ def _stacks(axes: Axes, counts: Matrix, labels: Sequence[str], beside: int) -> N
 def _columns(axes: Axes, counts: Matrix, labels: Sequence[str]) -> None:
     """Colour the rows of each client by label: counts [labels, clients]."""
     image = heat_map(axes, counts, vmin=0)
-    every = -(-len(labels) // 14)
+    every = -(-len(labels) // MOST_ROWS)
     axes.set_yticks(range(0, len(labels), every), [shorten(label, 16) for label in labels[::every]])
     axes.figure.colorbar(image, ax=axes, label="training rows", pad=0.02)
 

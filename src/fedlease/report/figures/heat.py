@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from fedlease.report.canvas import LETTER, shorten
+from fedlease.report.canvas import LINE, name_places, shorten
 from fedlease.report.records import Record, groups
 
 Matrix = NDArray[np.float64]
@@ -36,15 +37,23 @@ def in_groups(record: Record) -> tuple[list[str], list[Span]]:
     """Return the clients group by group in the order of the spec, and where each group is."""
     clients: list[str] = []
     spans = []
-    for name, members in groups(record).items():
+    for name, found in groups(record).items():
+        members = sorted(found, key=_natural)
         spans.append(Span(name, len(clients), len(clients) + len(members)))
         clients += members
     return clients, spans
 
 
+def _natural(name: str) -> tuple[str, int]:
+    """What sorts a-2 before a-10."""
+    number = re.search(r"\d*$", name)
+    digits = number.group() if number else ""
+    return name.removesuffix(digits), int(digits or 0)
+
+
 def fits(clients: Sequence[str], inches: float) -> bool:
     """Whether every client can be named along so many inches."""
-    return len(clients) * 0.135 <= inches  # of a line of 8 points
+    return len(clients) * LINE <= inches
 
 
 def heat_map(axes: Axes, values: Matrix, **style: Any) -> AxesImage:
@@ -64,14 +73,18 @@ def part_groups(axes: Axes, spans: Sequence[Span], both: bool = False) -> None:
 
 def name_clients(
     axes: Axes, clients: Sequence[str], spans: Sequence[Span], inches: float, along: str = "x"
-) -> None:
-    """Name the clients along an axis, or their groups where there are too many clients."""
-    if fits(clients, inches):
-        places, names = list(map(float, range(len(clients)))), [shorten(name, NAME) for name in clients]
-    else:
-        places, names = [span.middle for span in spans], [shorten(span.name, NAME) for span in spans]
+) -> float:
+    """Name the clients along an axis, or their groups where there are too many clients.
+
+    Returns:
+        The inches that names along x need beyond a single line.
+    """
+    places: list[float] = [*range(len(clients))]
+    names = list(clients)
+    if not fits(clients, inches):
+        places, names = [span.middle for span in spans], [span.name for span in spans]
+    axes.set(**{f"{along}label": "client" if names == list(clients) else "clients, by group"})
     if along == "y":
-        axes.set_yticks(places, names)
-        return
-    level = (max(map(len, names)) + 1) * LETTER * len(names) <= inches
-    axes.set_xticks(places, names, rotation=0 if level else 90)
+        axes.set_yticks(places, [shorten(name, NAME) for name in names])
+        return 0.0
+    return name_places(axes, names, inches, NAME, places)
