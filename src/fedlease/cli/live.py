@@ -117,7 +117,7 @@ class Live:
     def round(self, entry: dict[str, Any]) -> None:
         """Leave a line for a round that is done."""
         run = self._run
-        run.round = entry["round"] + 1
+        run.round = min(entry["round"] + 1, run.rounds)  # what comes after the last one belongs to it
         run.spoke = monotonic()
         said = [f"loss {mean(entry['loss'].values()):.3f}"] if entry["loss"] else []
         said += [f"{name} {100 * value:.1f} %" for name, value in _means(entry["metrics"]).items()]
