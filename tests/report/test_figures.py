@@ -444,6 +444,19 @@ def test_other_refusals(tmp_path: Path) -> None:
         drawn("7c", [run("fedlease", allocation={"clients": [], "labels": [], "linkage": []})])
 
 
+def test_a_client_that_did_not_answer_is_left_out() -> None:
+    scores = {"sst2-0": 0.5, "sst2-1": 0.7, "qnli-1": 0.9}
+    entries = [run(f"m{k}", tasks=SMALL, method={"name": "moe", "top_k": k}, scores=scores) for k in (1, 2)]
+    (axes,) = drawn("2", entries[:1]).axes
+    np.testing.assert_allclose([height for _, height in bars(axes)], [50, 70, np.nan, 90, 70])
+    rings = drawn("4", entries).axes[0].collections[-1].get_offsets()
+    assert sorted(round(float(x)) for x, _ in rings) == [0, 0, 1, 1, 3, 3]
+    told = routing(SMALL)
+    del told["qnli-0"]
+    shown = drawn("6c", [run("fedlease", tasks=SMALL, routing=told)]).axes[0].images[0].get_array()
+    assert np.isnan(np.ma.filled(shown, np.nan)).any(axis=0).tolist() == [False, False, True, False]
+
+
 def test_matplotlibs_settings_are_left_alone() -> None:
     def settings() -> dict[str, Any]:
         return {key: value for key, value in matplotlib.rcParams.items() if key != "backend"}

@@ -92,7 +92,7 @@ class Live:
             highlight=False,
         )
         start = work * done / spec.rounds
-        run = self._run = Going(method, spec.rounds, done + 1, work, start, start)
+        run = self._run = Going(method, spec.rounds, min(done + 1, spec.rounds), work, start, start)
         if self._console.is_terminal:
             run.task = self._bar.add_task("", total=work, completed=round(start), head="", tail="")
             self._bar.start()

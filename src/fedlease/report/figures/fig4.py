@@ -70,7 +70,7 @@ def _points(figure: Figure, drawn: Sequence[Series], clients: Sequence[str]) -> 
             linewidth=0.8,
             label=one.row,
         )
-    best = np.nanmax(means, axis=0)
+    best = np.fmax.reduce(means)  # nan for a client that was never scored
     ringed = np.argwhere(means >= best - SAME)
     axes.scatter(
         [client + shifts[index] for index, client in ringed],
