@@ -183,7 +183,7 @@ def test_a_client_without_an_expert_uses_what_it_has() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "says"),
     [
-        ("fedlese", {}, "there are: fedit, fedlease"),
+        ("fedlese", {}, "there are: feddpa, fedit, fedlease"),
         ("fedit", {"experts": 2}, "no setting 'experts'; it has: rank"),
         ("fedit", {"rank": 0}, "rank is 0"),
         ("fedit", {"rank": "many"}, "method.rank"),

@@ -36,7 +36,7 @@ class ToySite:
         for name, tensor in model.weights.items():
             new = tensor.clone()
             if part(name) in learn.parts:
-                own = new[model.adapter.assigned] if self._stacked(model, name) else new
+                own = new[model.adapter.assigned] if model.adapter.stacked(part(name)) else new
                 own += 0.5 * (self._goal(own) - own)
             trained[name] = new
         return trained
@@ -45,10 +45,6 @@ class ToySite:
         """A pattern of its own for every target, so that cosines between clients differ."""
         wave = torch.arange(like.numel(), dtype=torch.float32).reshape(like.shape)
         return torch.cos(wave * (1 + self.target)) + self.target
-
-    @staticmethod
-    def _stacked(model: Model, name: str) -> bool:
-        return model.adapter.experts > 1 and part(name) != "router"
 
     def loss(self, model: Model) -> float:
         return float(sum((self._goal(t) - t).square().sum() for t in model.weights.values()))

@@ -106,11 +106,15 @@ def test_what_is_there_is_replaced_only_when_told(command: Any, fedlease_run: Pa
     assert Path("fig7a.svg").read_text() != "mine"
 
 
-def test_a_run_that_goes_on_is_named(command: Any, tmp_path: Path) -> None:
-    folder = save(run(status="running"), tmp_path / "young")
-    code, shown, _ = command("2", folder)
+def test_runs_that_are_not_complete_are_left_out_and_named(command: Any, tmp_path: Path) -> None:
+    young = run("FedIT", seed=1, status="running")
+    code, _, complaint = command("2", save(young, tmp_path / "young"))
+    assert code == 2
+    assert "no run is complete (FedIT seed 1: running, 1 of 1 rounds" in complaint
+    code, shown, _ = command("2", sweep(tmp_path / "sweep", [run("FedIT"), young]))
     assert code == 0
-    assert f"note: {folder} is not finished: 1 of 1 rounds" in shown
+    assert "note: left out: FedIT seed 1: running, 1 of 1 rounds" in shown
+    assert "note: left out: not begun seed 0" in shown
 
 
 @pytest.mark.parametrize(
@@ -136,12 +140,16 @@ def test_failures_are_one_line_and_exit_code_2(
 
 def test_figures_of_runs_that_were_made(command: Any, spec_of: Any, tmp_path: Path) -> None:
     mixture = {"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1}
+    everyone = {**mixture, "experts": "clients", "router": "local"}  # FedLoRA-MoE
     runs = {"3": {"name": "local_only", "rank": 2}, "6a": {**mixture, "router": "local"}, "6c": mixture}
+    runs |= {f"top-{k}": {**everyone, "top_k": k} for k in (2, 3)}
     for name, method in runs.items():
         fedlease.run(spec_of(method=method, rounds=2), tmp_path / name)
     assert command("3", tmp_path / "3")[0] == 0
     assert command("6a", tmp_path / "6a", tmp_path / "6c")[0] == 0
     assert command("6c", tmp_path / "6c")[0] == 0
     assert command("7", tmp_path / "6c")[0] == 0
+    assert command("4", tmp_path / "top-2", tmp_path / "top-3")[0] == 0
+    assert command("9", tmp_path / "3", tmp_path / "6c")[0] == 0
     found = {path.stem for path in Path().iterdir()}
-    assert found == {"fig3", "fig6a", "fig6c", "fig7a", "fig7b", "fig7c"}
+    assert found == {"fig3", "fig4", "fig6a", "fig6c", "fig7a", "fig7b", "fig7c", "fig9"}

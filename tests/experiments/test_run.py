@@ -15,10 +15,11 @@ from transformers import AutoModelForSequenceClassification
 import fedlease
 from fedlease.algorithms.registry import methods
 from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.params import parameters
 
 
 @pytest.mark.parametrize("name", list(methods()))
-def test_every_method_runs_and_tells(name: str, spec_of: Make, tmp_path: Path) -> None:
+def test_every_method_runs_and_tells(name: str, spec_of: Make, tmp_path: Path, tiny: Path) -> None:
     run = fedlease.run(spec_of(method={"name": name, "rank": 2}), tmp_path / "run")
     record = run.record
     assert record["status"] == "complete"
@@ -35,6 +36,10 @@ def test_every_method_runs_and_tells(name: str, spec_of: Make, tmp_path: Path) -
     assert {"torch", "transformers", "peft"} <= set(record["versions"])
     assert record["seed"] == 0
     assert (run.allocation is not None) == name.startswith("fedlease")
+    network = AutoModelForSequenceClassification.from_pretrained(tiny)
+    assert record["parameters"]["base"] == sum(p.numel() for p in network.parameters())
+    experts = 1 if run.allocation is None else run.allocation.num_experts
+    assert record["parameters"]["trained"] == parameters(str(tiny), name, 2, experts).by_part
     assert 0 <= run.accuracy <= 1
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from runs import federation_of
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
+from fedlease.data.splits import Classes, Dirichlet, Quantity
 from fedlease.experiments.params import parameters
 from fedlease.experiments.spec import make_spec, read_spec
 
@@ -29,7 +31,7 @@ CLIENTS = [{"name": "a", "data": "tone"}, {"name": "b", "data": "tone"}]
         ({"clients": [*CLIENTS, {"name": "c", "dta": "x"}]}, "clients.2.dta: there is no such key"),
         ({"rounds": 0}, "rounds: .*greater than 0"),
         ({"training": {"batch_size": 0}}, "training.batch_size is 0"),
-        ({"method": {"name": "fedavg"}}, "there is no method 'fedavg'; there are: fedit"),
+        ({"method": {"name": "fedavg"}}, "there is no method 'fedavg'; there are: feddpa, fedit"),
         ({"method": {"rank": 4}}, "method.name is missing"),
         ({"method": {"name": "fedit", "rank": 0}}, "rank is 0"),
         ({"method": {"name": "fedit", "ranks": 4}}, "no setting 'ranks'"),
@@ -139,6 +141,12 @@ def test_own_files_work_as_named_data_sets_do(
         ("roberta-large", "fedlease", 4, (355_361_794, 737_280, "0.2075")),
         ("roberta-large", "fedsa_lora", 8, (355_361_794, 786_432, "0.2213")),
         ("roberta-large", "ffa_lora", 8, (355_361_794, 393_216, "0.1107")),
+        ("roberta-large", "feddpa", 4, (355_361_794, 786_432, "0.2213")),
+        ("roberta-large", "ifca_lora", 8, (355_361_794, 786_432, "0.2213")),
+        ("llama-2-7b", "ffa_lora", 8, (6_738_415_616, 2_097_152, "0.0311")),
+        ("llama-2-7b", "feddpa", 4, (6_738_415_616, 4_194_304, "0.0622")),
+        ("llama-2-7b", "fedsa_lora", 8, (6_738_415_616, 4_194_304, "0.0622")),
+        ("llama-2-7b", "ifca_lora", 8, (6_738_415_616, 4_194_304, "0.0622")),
         ("llama-2-7b", "fedit", 8, (6_738_415_616, 4_194_304, "0.0622")),
         ("llama-2-7b", "fedlease", 4, (6_738_415_616, 3_932_160, "0.0584")),
     ],
@@ -156,3 +164,115 @@ def test_parameters_of_a_config_file(tiny: Path) -> None:
     assert parameters(str(tiny), "fedlease", 2, 3) == found
     with pytest.raises(FedLeaseError, match="no shape is known for 'gpt-9'"):
         parameters("gpt-9", "fedlease", 2, 3)
+
+
+SKEWED = {"by": "dirichlet", "alpha": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"split": {"by": "labels"}},
+            ".split: by is 'labels'; it must be one of: dirichlet, classes, quantity",
+        ),
+        ({"split": {}}, ".split: by is None; it must be one of: dirichlet"),
+        ({"split": "dirichlet"}, ".split: it must be a table with the key by, one of: dirichlet"),
+        ({"split": {"by": "dirichlet"}}, ".split.alpha: Field required"),
+        (
+            {"split": {**SKEWED, "alpa": 1}},
+            ".split.alpa: there is no such key; known here: alpha, min_rows, by",
+        ),
+        ({"split": {**SKEWED, "alpha": 0}}, ".split: alpha is 0; it must be at least 0.001 and at most"),
+        ({"split": {**SKEWED, "alpha": float("nan")}}, ".split: alpha is nan; it must be at least"),
+        ({"split": {**SKEWED, "min_rows": 0}}, ".split: min_rows is 0; it must be at least 1"),
+        (
+            {"split": SKEWED, "count": None},
+            ": split divides rows among the clients of a group: it needs count",
+        ),
+        ({"split": {"by": "classes", "shares": [[1, 0]]}}, ": split: shares has 1 entries for 3 client(s)"),
+        (
+            {"split": {"by": "classes", "shares": [[0.9, 0.2]] * 3}},
+            ".split: shares.0 is 0.9, 0.2; it must be numbers from 0 that add up to 1",
+        ),
+        (
+            {"split": {"by": "quantity"}},
+            ".split: say the numbers of rows by one of alpha, sigma or rows (none",
+        ),
+        ({"split": {"by": "quantity", "alpha": 1, "sigma": 1}}, "rows (alpha and sigma given)"),
+        ({"split": {"by": "quantity", "rows": [1]}}, ": split: rows has 1 entries for 3 client(s)"),
+        ({"split": {"by": "quantity", "rows": [1, 0, 2]}}, ".split: rows.1 is 0; it must be at least 1"),
+        (
+            {"split": {"by": "quantity", "rows": [1, 2, 3]}, "train_rows": 4},
+            ": train_rows means nothing beside split.rows: leave it out",
+        ),
+        ({"data": []}, ": data is []: name at least one data set, each once"),
+        ({"data": ["tone", "tone"]}, ": data is ['tone', 'tone']: name at least one data set"),
+        ({"data": 3}, ".data: Input should be a valid string (3 given)"),
+        ({"data": ["tone"], "text": ["x"]}, ": text means nothing beside data"),
+    ],
+)
+def test_what_a_group_cannot_be_is_said(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(FedLeaseError) as raised:
+        make_spec({"clients": [CLIENTS[0], {**CLIENTS[1], "count": 3, **changes}]})
+    assert says in str(raised.value)
+    assert str(raised.value).startswith("spec: clients.1")
+    assert "\n" not in str(raised.value)
+
+
+def test_splits_and_mixtures_are_kept_as_they_were_said(tmp_path: Path) -> None:
+    path = tmp_path / "skewed.toml"
+    path.write_text(
+        """
+        [data]
+        held_out = true
+        [[clients]]
+        name = "mixed"
+        data = ["tone", "answers"]
+        [[clients]]
+        name = "a"
+        count = 2
+        data = "tone"
+        split = { by = "classes", shares = [[0.9, 0.1], [0, 1]] }
+        [[clients]]
+        name = "b"
+        count = 2
+        data = "tone"
+        split = { by = "quantity", rows = [5, 50] }
+        [[clients]]
+        name = "c"
+        count = 2
+        data = "tone"
+        """
+    )
+    spec = read_spec(path, ['clients.c.split={by="dirichlet", alpha=0.5}'])
+    assert spec.data.held_out
+    assert spec.clients[0].data == ("tone", "answers")
+    assert [entry.split for entry in spec.clients] == [
+        None,
+        Classes(((0.9, 0.1), (0.0, 1.0))),
+        Quantity(rows=(5, 50)),
+        Dirichlet(0.5),
+    ]
+    assert make_spec(spec.model_dump(mode="json")) == spec
+    assert make_spec(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
+
+
+def test_a_record_tells_the_labels_of_every_client(
+    spec_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    shares = {"by": "classes", "shares": [[0.75, 0.25], [0.25, 0.75]]}
+    rows = {"train_rows": 24, "test_rows": 10}
+    clients = [
+        {"name": "tone", "data": "tone", "count": 2, "split": shares, **rows},
+        {"name": "both", "data": ["tone", "answers"], "count": 2, **rows},
+    ]
+    made = spec_of(clients=clients, rounds=2)
+    facts = fedlease.run(made, tmp_path / "run").record["clients"]
+    assert [facts[f"tone-{n}"]["label_counts"]["train"] for n in (0, 1)] == [[18, 6], [6, 18]]
+    assert {sum(fact["label_counts"]["test"]) for fact in facts.values()} == {10}
+    assert (facts["both-0"]["data"], facts["both-0"]["group"]) == ("tone+answers", "both")
+    assert facts["both-0"]["train_rows"] == sum(facts["both-0"]["label_counts"]["train"]) == 24
+    held = federation_of({**made, "data": {"held_out": True}}).clients
+    assert all(held[client]["rows_hash"] != facts[client]["rows_hash"] for client in facts)
+    assert fedlease.resume(tmp_path / "run").record["clients"] == facts

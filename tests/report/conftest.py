@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fedlease.report.records import Entry
 
 GROUPS = {"red": ("red-0", "red-1"), "blue": ("blue-0", "blue-1")}
 CLIENTS = [client for members in GROUPS.values() for client in members]
@@ -44,6 +47,19 @@ def record() -> Callable[..., dict[str, Any]]:
             "rounds": [_entry(number, metric, scores) for number, scores in enumerate(rounds, start=1)],
         }
         return {**made, **changes}
+
+    return make
+
+
+@pytest.fixture
+def entry(record: Any) -> Callable[..., Entry]:
+    """Make a complete run of one scored round as an entry of a table."""
+
+    def make(row: str, seed: int, scores: Sequence[float | None], section: str = "", **changes: Any) -> Entry:
+        made = record(scores, **{"method": "fedit", "status": "complete", "seed": seed, **changes})
+        for client, facts in made["clients"].items():
+            facts.setdefault("rows_hash", f"{client} {seed}")
+        return Entry(row, section, made, Path(f"runs/{row}-{seed}"))
 
     return make
 

@@ -39,7 +39,7 @@ def test_rows_and_sections_stay_in_the_order_they_come() -> None:
 
 def test_settings_tell_runs_of_one_name_apart() -> None:
     runs = [run("fedlease", method={**FEDLEASE, "top_k": k}, seed=seed) for k in (None, 2) for seed in (0, 1)]
-    assert [one.row for one in series(runs)] == ["fedlease, top_k = None", "fedlease, top_k = 2"]
+    assert [one.row for one in series(runs)] == ["fedlease (top_k=none)", "fedlease (top_k=2)"]
     assert [len(one.runs) for one in series(runs)] == [2, 2]
 
 

@@ -33,7 +33,7 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(str(Path(SPEC.origin).parent / "model"))
 
 
-@pytest.mark.parametrize("examples", [SINGLE, PAIRS])
+@pytest.mark.parametrize("examples", [SINGLE, PAIRS, [PAIRS[0], SINGLE[1], SINGLE[0], PAIRS[1]]])
 @pytest.mark.parametrize("max_length", [8, 16, 512])
 def test_encode_is_the_tokenizer_row_by_row(tokenizer: Any, examples: list[Example], max_length: int) -> None:
     encoded = encode(examples, tokenizer, max_length)
@@ -82,8 +82,8 @@ def test_encode_refuses_what_it_cannot_mean() -> None:
 
     for examples, max_length, labels, expected in (
         (SINGLE, 7, None, "max_length is 7: a row needs room for at least 8 tokens"),
-        ([SINGLE[0], PAIRS[0]], 16, None, "row 1 has 2 texts: all rows need one, or all two"),
-        ([Example((), 0)], 16, None, "row 0 has 0 texts: all rows need one, or all two"),
+        ([SINGLE[0], Example(("a", "b", "c"), 0)], 16, None, "row 1 has 3 texts: a row needs one or two"),
+        ([Example((), 0)], 16, None, "row 0 has 0 texts: a row needs one or two"),
         ([SINGLE[0], Example(("x",), 2)], 16, 2, "row 1 has label 2: it must be in 0 to 1"),
         ([Example(("x",), -1)], 16, 2, "row 0 has label -1: it must be in 0 to 1"),
     ):

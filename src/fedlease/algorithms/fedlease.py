@@ -6,14 +6,14 @@ Fine-Tuning", NeurIPS 2025. Section 4 and Algorithm 1; equations are numbered as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import Weighting, average, examples, met, train_lora
+from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, train_lora
 from fedlease.allocation import Allocation, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
@@ -50,19 +50,22 @@ class FedLease:
 
     Initial phase, alone: trains A, B; sends down the start once; sends up A, B once, at its end.
     Iterative phase: trains the cluster's A, B and its router; sends up these; sends down all experts and the
-    cluster's router; keeps nothing (with ``router="local"`` its router).
+    cluster's router; keeps nothing (with ``router="local"`` its router). With ``router="none"`` a client has
+    its cluster's expert alone.
 
     Attributes:
         rank, alpha, dropout: of every expert.
         warmup_rounds: rounds of the initial phase, each of the site's local epochs.
         max_experts: M_max, the largest number of experts considered.
         min_experts: the smallest; 2 is the paper's range, 1 lets alike clients share a single expert.
-        experts: a given number of experts instead of the silhouette's choice.
+        experts: a given number of experts instead of the silhouette's choice; ``"clients"`` is one for every
+            client: FedLoRA-MoE (section 3.3), FedLoRA-Individual (Table 2).
         distance: ``"b"`` compares B (Eq. 2), ``"product"`` compares B A.
         centered: take the mean update of all clients out before comparing.
         top_k: None is the adaptive top-M of Eq. 5; a number is the vanilla top-k of Eq. 4.
         normalize_weights: renormalise the selected slots' weights to sum 1; False is Eq. 5 as printed.
-        router: averaged within the ``"cluster"`` as in the paper, or ``"local"`` to each client (Fig. 6a).
+        router: averaged within the ``"cluster"`` as in the paper, ``"local"`` to each client (Fig. 6a), or
+            ``"none"``: no mixture, every client has its cluster's expert alone.
         router_std: standard deviation of the routers' first weights.
         weighting: of clients in their expert's average.
     """
@@ -73,12 +76,12 @@ class FedLease:
     warmup_rounds: int = 2
     max_experts: int = 8
     min_experts: int = 1
-    experts: int | None = None
+    experts: int | Literal["clients"] | None = None
     distance: Literal["product", "b"] = "product"
     centered: bool = True
     top_k: int | None = None
     normalize_weights: bool = True
-    router: Literal["cluster", "local"] = "cluster"
+    router: Literal["cluster", "local", "none"] = "cluster"
     router_std: float = 0.02
     weighting: Weighting = "uniform"
 
@@ -86,7 +89,7 @@ class FedLease:
         self.adapter()  # refuses a rank that cannot be
         for key in ("warmup_rounds", "max_experts", "min_experts", "experts", "top_k"):
             value = getattr(self, key)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise FedLeaseError(f"{key} is {value}: it must be at least 1")
         if self.min_experts > self.max_experts:
             raise FedLeaseError(f"min_experts is {self.min_experts}, above max_experts ({self.max_experts})")
@@ -96,12 +99,12 @@ class FedLease:
                 "normalised never trains"
             )
 
-    def check(self, rounds: int, clients: int) -> None:
+    def check(self, rounds: int, clients: Collection[ClientId]) -> None:
         """Refuse a federation in which the method cannot do what it says."""
         for key in ("experts", "min_experts"):
             value = getattr(self, key)
-            if value is not None and value > clients:
-                raise FedLeaseError(f"method.{key} is {value}, more experts than the {clients} clients")
+            if isinstance(value, int) and value > len(clients):
+                raise FedLeaseError(f"method.{key} is {value}, more experts than the {len(clients)} clients")
         if self.warmup_rounds >= rounds:
             raise FedLeaseError(
                 f"method.warmup_rounds is {self.warmup_rounds} and rounds {rounds}: "
@@ -137,7 +140,7 @@ class FedLease:
             {client: answer.weights for client, answer in answers.items()},
             max_experts=self.max_experts,
             min_experts=self.min_experts,
-            num_experts=self.experts,
+            num_experts=len(answers) if self.experts == "clients" else self.experts,
             distance=self.distance,
             centered=self.centered,
         )
@@ -166,20 +169,13 @@ class FedLease:
             if client in allocation.clients
         }
         answers = clients.each("train", down)
-        experts, routers = [], []
-        for j in range(allocation.num_experts):
-            members = {client: answers[client] for client in allocation.members(j) if client in answers}
-            expert, router = unstack(state.experts, j), unstack(state.routers, j)
-            if members:  # else nobody of the cluster answered: its expert waits
-                trained = average(members, self.weighting)
-                expert, router = select(trained, ("A", "B")), {**router, **select(trained, ("router",))}
-            experts.append(expert)
-            routers.append(router)
+        clusters = [allocation.members(j) for j in range(allocation.num_experts)]
+        trained = average_within(clusters, answers, {**state.experts, **state.routers}, self.weighting)
         return replace(
             state,
             round=number,
-            experts=stack(experts),
-            routers=stack(routers),
+            experts=select(trained, ("A", "B")),
+            routers=select(trained, ("router",)),
             met=met(state.met, answers),
         )
 
@@ -212,9 +208,11 @@ class FedLease:
         return Model(self.adapter(experts, int(down.facts.get("assigned", 0))), {**down.weights, **kept})
 
     def _mixture(self, state: State, client: ClientId, number: int, *, with_router: bool = True) -> Message:
-        """What a client of a cluster is sent: all M experts and its cluster's router."""
+        """What a client of a cluster is sent: all M experts and its cluster's router, or its expert alone."""
         assert state.allocation is not None
         assigned, experts = state.allocation.label(client), state.allocation.num_experts
+        if self.router == "none":
+            return Message(unstack(state.experts, assigned), {"round": number, "experts": 1, "assigned": 0})
         weights = state.experts if experts > 1 else unstack(state.experts, 0)
         facts = {"round": number, "experts": experts, "assigned": assigned}
         router = unstack(state.routers, assigned) if with_router else {}
@@ -222,7 +220,7 @@ class FedLease:
 
     def _first_routers(self, state: State, experts: int) -> dict[str, Tensor]:
         """One router per cluster, [M, slots, d] per module; none when one expert serves all."""
-        slots = self.adapter(experts).slots
+        slots = 0 if self.router == "none" else self.adapter(experts).slots
         inputs = {name.removesuffix(".A"): a.shape[1] for name, a in select(state.start, ("A",)).items()}
         first = [router_init(inputs, slots, self.router_std, state.seed, str(j)) for j in range(experts)]
         return stack(first) if slots else {}
@@ -232,13 +230,14 @@ class FedLease:
         """What clients are asked to do."""
         return {"warm_up": self.warm_up, "train": self.train}
 
-    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:
+    def main_phase(self, modules: Modules, experts: int) -> tuple[tuple[Model, Learn], ...]:
         """All experts and a router; the assigned expert and the router train."""
+        experts = 1 if self.router == "none" else experts
         own, adapter = lora_init(modules, self.rank, 0), self.adapter(experts)
         inputs = {name: inputs for name, (_, inputs) in modules.items()}
         router = router_init(inputs, adapter.slots, 0.0, 0) if adapter.slots else {}
         weights = {**stack([own] * experts), **router} if experts > 1 else own
-        return Model(adapter, weights), Learn(("A", "B", "router"))
+        return ((Model(adapter, weights), Learn(("A", "B", "router"))),)
 
     def facts(self, state: State) -> Mapping[str, Any]:
         """The allocation with its evidence."""

@@ -70,9 +70,9 @@ class FFALoRA(PlainLora):
         """What clients are asked to do."""
         return {"train": self.train}
 
-    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
+    def main_phase(self, modules: Modules, experts: int) -> tuple[tuple[Model, Learn], ...]:  # noqa: ARG002
         """One adapter, of which B trains."""
-        return Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("B",))
+        return ((Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("B",))),)
 
 
 METHODS = (Method("ffa_lora", FFALoRA, "Sun et al., ICLR 2024"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -42,7 +42,9 @@ class Method:
 
     def options(self) -> dict[str, Any]:
         """Every setting with the value it has unless the user says otherwise."""
-        return {f.name: self.settings.get(f.name, f.default) for f in fields(self.make)}  # type: ignore[arg-type]
+        known = fields(self.make)  # type: ignore[arg-type]
+        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in known}
+        return {**defaults, **self.settings}
 
 
 @cache

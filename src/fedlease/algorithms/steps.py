@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Message, Site
-from fedlease.core.weights import Weights, mean
+from fedlease.core.weights import Weights, mean, stack, unstack
 
 Weighting = Literal["uniform", "examples"]
 """How a server weights its clients: plainly (FedLEASE's paper), or by training rows (FedAvg)."""
@@ -36,13 +36,19 @@ class PlainLora:
         """The shape of every client's adapter."""
         return Adapter(self.rank, self.alpha, self.dropout)
 
-    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:  # noqa: ARG002
+    def main_phase(self, modules: Modules, experts: int) -> tuple[tuple[Model, Learn], ...]:  # noqa: ARG002
         """One adapter, A and B trained."""
-        return Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("A", "B"))
+        return ((Model(self.adapter, lora_init(modules, self.rank, 0)), Learn(("A", "B"))),)
 
     def facts(self, state: Any) -> Mapping[str, Any]:  # noqa: ARG002
         """Nothing beyond the scores."""
         return {}
+
+
+def shares(answers: Mapping[ClientId, Message], weighting: Weighting) -> list[float]:
+    """The weight of every answer, in order; they sum to 1."""
+    each = [1.0 if weighting == "uniform" else float(up.facts["examples"]) for up in answers.values()]
+    return [one / sum(each) for one in each]
 
 
 def average(answers: Mapping[ClientId, Message], weighting: Weighting) -> dict[str, Tensor]:
@@ -51,6 +57,24 @@ def average(answers: Mapping[ClientId, Message], weighting: Weighting) -> dict[s
     if weighting == "uniform":
         return mean(sets)
     return mean(sets, [float(answer.facts["examples"]) for answer in answers.values()])
+
+
+def average_within(
+    groups: Sequence[Collection[ClientId]],
+    answers: Mapping[ClientId, Message],
+    before: Weights,
+    weighting: Weighting,
+) -> dict[str, Tensor]:
+    """Average what the clients of each group sent up: stacked weights [groups, ...].
+
+    What a group did not send stays as it was ``before``: all of it, where nobody of the group answered.
+    """
+    after = []
+    for index, group in enumerate(groups):
+        members = {client: answers[client] for client in sorted(group) if client in answers}
+        trained = average(members, weighting) if members else {}
+        after.append({name: trained.get(name, old) for name, old in unstack(before, index).items()})
+    return stack(after)
 
 
 def to_all(clients: Sequence[ClientId], weights: Weights, round: int) -> dict[ClientId, Message]:

@@ -116,6 +116,60 @@ def figure(
 
 
 @app.command()
+def table(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.", metavar="DIR...")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="The row that others are compared with; by default FedIT.", metavar="ROW"),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="text, markdown, latex or csv.")] = "text",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+) -> None:
+    """Print runs as the paper's tables: means over clients and seeds, differences with paired tests."""
+    from fedlease.cli.table import show_table
+
+    show_table(console(), folders, against, format_, out)
+
+
+@app.command()
+def sweep(
+    names: Annotated[
+        list[str], typer.Argument(help="table1 ... table8, fig2 ... fig9.", metavar="PRESET...")
+    ],
+    size: Annotated[str, typer.Option(help="small (two cores) or paper.")] = "small",
+    out: Annotated[Path, typer.Option(help="Where sweeps and their common store of runs lie.")] = Path(
+        "runs"
+    ),
+    seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds, from 0; else the size's.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Run the paper's tables and figures: what is not in the store yet; go on after any stop."""
+    from fedlease.cli.sweep import SweepScreen, plan
+    from fedlease.experiments.presets import find
+    from fedlease.experiments.sweep import Sweep
+
+    chosen = list(range(seeds)) if seeds else None
+    options = {} if jobs is None else {"processes": jobs}
+    asked = Sweep([find(name) for name in dict.fromkeys(names)], size, out, chosen, **options)
+    screen = console()
+    if dry_run:
+        for line in plan(asked):
+            screen.print(line, highlight=False, soft_wrap=True)
+        for one in [*asked.trials, *asked.runs()]:
+            screen.print(f"  {one.name}: {one.work.size:.0f} rows", highlight=False)
+        return
+    watcher = SweepScreen(screen)
+    try:
+        asked.run(watcher)
+    finally:
+        watcher.stop()
+    for preset in asked.presets:
+        what = "table" if preset.name.startswith("table") else f"figure {preset.name.removeprefix('fig')}"
+        screen.print(f"fedlease {what} {asked.folder(preset)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def methods() -> None:
     """List the methods with their settings."""
     from rich.table import Table

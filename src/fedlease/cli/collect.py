@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import normpath
 from pathlib import Path
 
 from fedlease.experiments.manifest import read_manifest
@@ -28,3 +29,23 @@ def collect(folders: Sequence[Path]) -> list[Entry]:
             if (run.folder / "record.json").is_file():
                 entries.append(Entry(place.row, place.section, run.record, run.folder))
     return entries
+
+
+def waiting(folders: Sequence[Path]) -> list[str]:
+    """The runs of sweeps that have no record yet: row, section, seed and folder of each."""
+    found = []
+    for folder in folders:
+        manifest = read_manifest(folder)
+        for place in manifest.runs if manifest is not None else ():
+            if not (folder / place.folder / "record.json").is_file():
+                section = f" {place.section}" if place.section else ""
+                where = normpath(folder / place.folder)
+                found.append(f"{place.row}{section} seed {place.seed}, {where}")
+    return found
+
+
+def title_of(folders: Sequence[Path]) -> str:
+    """The title of the sweep, where all folders are of one; else empty."""
+    manifests = [read_manifest(folder) for folder in folders]
+    titles = {"" if manifest is None else manifest.title for manifest in manifests}
+    return titles.pop() if len(titles) == 1 else ""

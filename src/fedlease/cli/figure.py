@@ -7,18 +7,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedlease.cli.collect import collect
+from fedlease.cli.collect import collect, waiting
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.canvas import FORMATS
 from fedlease.report.figures.registry import Picture, find
-from fedlease.report.records import Entry
+from fedlease.report.gather import described, is_complete
 
 
 def draw_figure(screen: Console, name: str, folders: Sequence[Path], out: Path | None) -> None:
     """Draw a figure, or all parts of one that the runs allow, each as a PNG and an SVG.
 
     Args:
-        screen: told what was written, what was left out and why, and which runs are not finished.
+        screen: told what was written, and what was left out and why: parts, and runs that are not complete.
         name: such as ``"6a"``; ``"6"`` is every part.
         folders: runs, or folders of sweeps.
         out: the file to write, with or without its ending; where there are several parts, their letters are
@@ -28,7 +28,12 @@ def draw_figure(screen: Console, name: str, folders: Sequence[Path], out: Path |
     Raises:
         FedLeaseError: no such figure, runs it cannot be drawn from, or a place that cannot be written.
     """
-    pictures, entries = find(name), collect(folders)
+    pictures, found = find(name), collect(folders)
+    entries = [entry for entry in found if is_complete(entry)]
+    going = [described(entry) for entry in found if not is_complete(entry)]
+    going += [f"{run}: not begun" for run in waiting(folders)]
+    if not entries:
+        raise FedLeaseError(f"figure {name}: no run is complete ({'; '.join(going)})")
     places = {picture.name: _place(picture, out, alone=len(pictures) == 1) for picture in pictures}
     if out is None:
         for stem in places.values():
@@ -43,7 +48,7 @@ def draw_figure(screen: Console, name: str, folders: Sequence[Path], out: Path |
             refused.append(str(error))
     if not written:
         raise FedLeaseError("; ".join(refused))
-    for reason in [*_unfinished(entries), *refused]:
+    for reason in [*(f"left out: {run}" for run in going), *refused]:
         screen.print(f"note: {reason}", highlight=False, soft_wrap=True)
     for picture, png, svg in written:
         screen.print(f"figure {picture.name}, {picture.title}: {png}, {svg}", highlight=False, soft_wrap=True)
@@ -63,12 +68,3 @@ def _check_free(stem: Path) -> None:
         path = stem.with_name(f"{stem.name}.{kind}")
         if path.exists():
             raise FedLeaseError(f"{path} is there already: say with --out where the figure goes")
-
-
-def _unfinished(entries: Sequence[Entry]) -> list[str]:
-    """What is to be said of runs that still go on."""
-    going = [(e.folder, e.record) for e in entries if e.record["status"] != "complete"]
-    return [
-        f"{folder} is not finished: {len(record['rounds'])} of {record['spec']['rounds']} rounds"
-        for folder, record in going
-    ]

@@ -17,10 +17,8 @@ from fedlease.core.progress import Progress as Step
 from fedlease.experiments.prepare import Federation
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec
+from fedlease.experiments.work import SCORING, work
 from fedlease.report.summary import run_report
-
-SCORING = 0.4
-"""A row scored costs about this much of a row trained: used for progress and the time left alone."""
 
 EVERY = 10.0
 """Seconds between plain lines while a round goes on."""
@@ -102,11 +100,11 @@ class Live:
         run = self._run
         scoring = step.loss is None
         run.done += step.rows * (SCORING if scoring else 1.0)
-        if not scoring:
+        if not scoring and not step.reused:
             run.rows, run.seconds = run.rows + step.rows, run.seconds + step.seconds
         head = f"{run.method} round {run.round}/{run.rounds}  {step.client} {step.purpose}"
         loss = "" if step.loss is None else f"loss {step.loss:.3f}  "
-        tail = f"{loss}{run.speed:.0f} rows/s  {_clock(run.left)} left"
+        tail = f"{loss}{run.speed:.0f} rows/s  {clock(run.left)} left"
         if run.task is not None:
             self._bar.update(run.task, completed=run.done, head=head, tail=tail)
         elif monotonic() - run.spoke >= EVERY:
@@ -133,7 +131,7 @@ class Live:
     def end(self, seconds: float) -> None:
         """Stop the live line."""
         self.stop()
-        self._console.print(f"  {self._run.method} done in {_clock(seconds)}", highlight=False)
+        self._console.print(f"  {self._run.method} done in {clock(seconds)}", highlight=False)
 
     def stop(self) -> None:
         """Stop the live line without a word, when a run breaks off."""
@@ -145,10 +143,8 @@ class Live:
 
 def _work(spec: Spec, federation: Federation) -> float:
     """Rows to train and to score in all rounds, the latter at their price."""
-    sites = federation.sites.values()
-    train = sum(len(site.train_rows) for site in sites) * spec.training.epochs * spec.rounds
-    scored = spec.rounds // spec.score_every + (spec.rounds % spec.score_every > 0)
-    return train + SCORING * scored * sum(len(site.test_rows) for site in sites)
+    rows = {client: (len(site.train_rows), len(site.test_rows)) for client, site in federation.sites.items()}
+    return work(spec, rows).size
 
 
 def _means(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -160,7 +156,7 @@ def _means(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: mean(found) for name, found in values.items()}
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     return f"{minutes}:{rest:02d}"
 

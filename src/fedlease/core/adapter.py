@@ -28,6 +28,13 @@ class Adapter:
     With ``experts == 1`` a module's update is ``alpha / rank * B A x`` (LoRA). With M > 1 experts it is the
     sum of M such updates weighted by the router (Eq. 5): adaptive top-M over 2M-1 slots when ``top_k`` is
     None, or the vanilla top-k over M slots, slot 0 the assigned expert's (Eq. 4).
+
+    Attributes:
+        rank, alpha, dropout: of every expert; dropout is on the experts' input.
+        experts, assigned: M, and the one whose A and B may train.
+        top_k, normalize: of the router; ``normalize`` rescales the chosen slots' weights to sum to 1.
+        fixed: rank of a frozen companion, of which ``fixed_B fixed_A x`` is added as it is; 0 is none.
+        shared_a: the M experts have one A between them, which trains; every expert has its own B.
     """
 
     rank: int
@@ -37,6 +44,8 @@ class Adapter:
     assigned: int = 0
     top_k: int | None = None
     normalize: bool = False
+    fixed: int = 0
+    shared_a: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -49,6 +58,8 @@ class Adapter:
             raise FedLeaseError(f"expert {self.assigned} of {self.experts} does not exist")
         if self.top_k is not None and not 1 <= self.top_k <= self.experts:
             raise FedLeaseError(f"top_k is {self.top_k}: it must be between 1 and the {self.experts} experts")
+        if self.fixed < 0:
+            raise FedLeaseError(f"fixed is {self.fixed}: a rank cannot be negative")
 
     @property
     def slots(self) -> int:
@@ -57,12 +68,17 @@ class Adapter:
             return 0
         return 2 * self.experts - 1 if self.top_k is None else self.experts
 
+    def stacked(self, part: str) -> bool:
+        """Whether a part has the experts on a leading axis: ``A`` [M, r, d] or ``B`` [M, l, r]."""
+        return self.experts > 1 and (part == "B" or (part == "A" and not self.shared_a))
+
 
 @dataclass(frozen=True)
 class Model:
     """An adapter with its weights: ``A`` [r, d], ``B`` [l, r] for one expert, stacked [M, ...] for more.
 
-    ``router`` [slots, d] is there when there is more than one expert. All tensors are float32.
+    ``router`` [slots, d] is there when there is more than one expert, ``fixed_A`` [R, d] and ``fixed_B``
+    [l, R] when the adapter has a frozen companion of rank R. All tensors are float32.
     """
 
     adapter: Adapter
@@ -74,7 +90,8 @@ class Learn:
     """What a client is to train, and for how long.
 
     Attributes:
-        parts: the parts that train. Of several experts only the assigned one's A and B ever train.
+        parts: the parts that train. Of several experts only the assigned one's A and B (or the A that all
+            share) ever train.
         round: the round it happens in; with the purpose it seeds batch order and dropout.
         epochs: passes over the client's rows; None means what the site is configured with.
         purpose: a word for progress and seeds, e.g. ``"train"`` or ``"warm-up"``.
@@ -116,6 +133,6 @@ def trainable(model: Model, learn: Learn) -> dict[str, int]:
     for name, tensor in model.weights.items():
         kind = part(name)
         if kind in learn.parts:
-            share = model.adapter.experts if kind in ("A", "B") else 1
+            share = model.adapter.experts if model.adapter.stacked(kind) else 1
             counts[kind] = counts.get(kind, 0) + tensor.numel() // share
     return counts

@@ -9,3 +9,7 @@ class FedLeaseError(Exception):
     The message is one line that names the file, key, client or round and says what to do. The command
     line prints it and exits with code 2.
     """
+
+
+class DivergedError(FedLeaseError):
+    """Training left the finite numbers: the learning rate is too high for these rows."""

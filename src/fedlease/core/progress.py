@@ -20,6 +20,7 @@ class Progress:
         done, total: rows done and to do in this piece of work.
         loss: mean training loss of the piece so far; None while scoring.
         seconds: computing time of this step.
+        reused: seconds that an earlier run spent on what this one only read; see `remembered`.
     """
 
     client: ClientId
@@ -30,6 +31,7 @@ class Progress:
     total: int
     loss: float | None
     seconds: float
+    reused: float = 0.0
 
 
 Watch = Callable[[Progress], None]

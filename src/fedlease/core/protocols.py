@@ -6,7 +6,7 @@ the same object in one process and across sites: only the engine that implements
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -90,8 +90,8 @@ class Algorithm(Protocol[State]):
     def tasks(self) -> Mapping[str, ClientTask]:
         """The tasks `round` asks of clients, by name."""
 
-    def main_phase(self, modules: Modules, experts: int) -> tuple[Model, Learn]:
-        """Return what one client trains in the main phase, for counting parameters."""
+    def main_phase(self, modules: Modules, experts: int) -> tuple[tuple[Model, Learn], ...]:
+        """Return every model one client trains in a round of the main phase, for counting parameters."""
 
     def facts(self, state: State) -> Mapping[str, Any]:
         """Return what a record should tell of the state, as plain JSON values."""
@@ -101,5 +101,5 @@ class Algorithm(Protocol[State]):
 class Checks(Protocol):
     """A method that asks something of the federation it runs in."""
 
-    def check(self, rounds: int, clients: int) -> None:
-        """Raise `FedLeaseError` where the method cannot work with so many rounds and clients."""
+    def check(self, rounds: int, clients: Collection[ClientId]) -> None:
+        """Raise `FedLeaseError` where the method cannot work with so many rounds, or with these clients."""

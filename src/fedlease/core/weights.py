@@ -1,7 +1,8 @@
 """Named tensors, and the arithmetic federated methods do with them.
 
 A name is ``{module}.{part}``: the dotted path of the adapted module in the base model, then the part of
-the adapter: ``A`` [r, d], ``B`` [l, r] or ``router`` [2M-1, d], for a module of d inputs and l outputs.
+the adapter: ``A`` [r, d], ``B`` [l, r], ``router`` [2M-1, d], ``fixed_A`` [R, d] or ``fixed_B`` [l, R], for a
+module of d inputs and l outputs.
 Stacked weights carry experts on a leading axis (``A`` [M, r, d]); the expert index is never in a name.
 """
 
@@ -30,6 +31,15 @@ def module(name: str) -> str:
 def select(weights: Weights, parts: Collection[str]) -> dict[str, Tensor]:
     """Return the tensors whose part is one of ``parts``, in the given order."""
     return {name: tensor for name, tensor in weights.items() if part(name) in parts}
+
+
+def rename(weights: Weights, parts: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the tensors of the parts named, each under the part it maps to; others are left out."""
+    return {
+        f"{module(name)}.{parts[part(name)]}": tensor
+        for name, tensor in weights.items()
+        if part(name) in parts
+    }
 
 
 def mean(items: Iterable[Weights], by: Sequence[float] | None = None) -> dict[str, Tensor]:

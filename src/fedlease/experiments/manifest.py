@@ -3,13 +3,14 @@
 ::
 
     sweep.json   {"format": 1, "preset": "table1", "size": "small", "title": "...",
-                  "runs": [{"row": "FedIT", "section": "", "seed": 0, "folder": "../store/fedit-0-1a2b3c4d"}]}
+                  "runs": [{"row": "FedIT", "section": "", "seed": 0, "folder": "../store/fedit-0-1a2b3c4d"}],
+                  "rates": {"fedit": {"chosen": 0.003, "scores": {"0.001": 0.61, "0.003": 0.64}}}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """How a learning rate was chosen.
+
+    Attributes:
+        chosen: the rate.
+        scores: of every rate that was tried, on held-out training rows; None where training diverged.
+    """
+
+    chosen: float
+    scores: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The runs of a sweep, in the order of its table.
 
@@ -47,12 +61,14 @@ class Manifest:
         size: ``"small"`` or ``"paper"``.
         title: what the table or figure shows.
         runs: every run with its place.
+        rates: the learning rates, by the name that runs take them under.
     """
 
     preset: str
     size: str
     title: str
     runs: Sequence[Place]
+    rates: Mapping[str, Tuned] = field(default_factory=dict)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -76,6 +92,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise FedLeaseError(f"{path} has format {found}; fedlease {__version__} reads {FORMAT}")
     try:
         runs = tuple(Place(**run) for run in value["runs"])
-        return Manifest(value["preset"], value["size"], value["title"], runs)
+        rates = {key: Tuned(**tuned) for key, tuned in value.get("rates", {}).items()}
+        return Manifest(value["preset"], value["size"], value["title"], runs, rates)
     except (KeyError, TypeError) as error:
         raise FedLeaseError(f"{path} is not the manifest of a sweep: {error}") from error

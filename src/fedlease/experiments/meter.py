@@ -36,6 +36,7 @@ class Measured:
         rows: rows trained on, and rows scored.
         train_seconds, score_seconds: spent computing; all else of a round is overhead.
         write_seconds: spent on the checkpoint and record of the round before.
+        reused_seconds: that an earlier run spent on training which this one read.
     """
 
     loss: dict[ClientId, float] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Measured:
     train_seconds: float = 0.0
     score_seconds: float = 0.0
     write_seconds: float = 0.0
+    reused_seconds: float = 0.0
 
 
 class Meter:
@@ -65,6 +67,7 @@ class Meter:
         else:
             self._measured.rows["train"] += step.rows
             self._measured.train_seconds += step.seconds
+            self._measured.reused_seconds += step.reused
             if step.loss is not None:
                 self._measured.loss[step.client] = step.loss
         if self._observer:

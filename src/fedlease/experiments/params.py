@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fedlease.algorithms.registry import build
-from fedlease.core.adapter import trainable
+from fedlease.core.adapter import Modules, trainable
+from fedlease.core.protocols import Algorithm
 from fedlease.training.shapes import count, modules_of, on_meta
 
 
@@ -47,4 +50,26 @@ def parameters(model: str, method: str, rank: int, experts: int, labels: int = 2
     """
     network = on_meta(model, labels)
     algorithm = build(method, rank=rank)
-    return Parameters(count(network), trainable(*algorithm.main_phase(modules_of(network), experts)))
+    return Parameters(count(network), trained(algorithm, modules_of(network), experts))
+
+
+def trained(algorithm: Algorithm[Any], modules: Modules, experts: int) -> dict[str, int]:
+    """Count what one client trains in a round of the main phase, by part of the adapter."""
+    counts: dict[str, int] = {}
+    for model, learn in algorithm.main_phase(modules, experts):
+        for kind, number in trainable(model, learn).items():
+            counts[kind] = counts.get(kind, 0) + number
+    return counts
+
+
+def told(algorithm: Algorithm[Any], modules: Modules, base: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record tells of the parameters: ``{"base": number, "trained": {part: number}}``.
+
+    Args:
+        algorithm: the method of the run.
+        modules: the adapted modules of the run's model.
+        base: parameters of the model with its task head, without adapters.
+        facts: what the method tells of its state. Experts are those of its allocation; 1 without one.
+    """
+    experts = int(facts.get("allocation", {}).get("num_experts", 1))
+    return {"base": base, "trained": trained(algorithm, modules, experts)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from fedlease.core.protocols import Algorithm, ClientId
 from fedlease.data.catalog import find
 from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
+from fedlease.data.splits import Group
 from fedlease.data.where import VARIABLE
-from fedlease.experiments.spec import ClientSpec, Spec
+from fedlease.experiments.clients import ClientSpec
+from fedlease.experiments.spec import Spec
 from fedlease.tasks import TASKS
 from fedlease.tasks.base import Example
 from fedlease.training.base import Base, load_base
 from fedlease.training.models import resolve
 from fedlease.training.precision import Plan, choose
+from fedlease.training.remembered import RememberingSite
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
 
@@ -37,7 +41,7 @@ class Federation:
         base: the frozen model.
         sites: one a client, all on the one base.
         plan: how the machine computes.
-        clients: what a record tells of every client: data, rows, cut rows, a hash of its rows.
+        clients: what a record tells of every client: data, rows, rows of each label, cut rows, a hash.
     """
 
     algorithm: Algorithm[Any]
@@ -78,15 +82,15 @@ def settle(spec: Spec, beside: Path) -> Places:
     return Places(beside.resolve(), found, resolve(model.name, beside), plan)
 
 
-def prepare(spec: Spec, places: Places, watch: Watch = unwatched) -> Federation:
-    """Read the rows, load the base and make the sites.
+def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path | None = None) -> Federation:
+    """Read the rows, load the base and make the sites; with ``memory``, sites that remember trainings there.
 
     Raises:
         FedLeaseError: data or model that cannot be used.
     """
     algorithm = spec.algorithm()
     beside, plan, model = places.beside, places.plan, spec.model
-    data = federate(_plans(spec, beside), places.root, spec.seed)
+    data = federate(_plans(spec, beside), places.root, spec.seed, held_out=spec.data.held_out)
     torch.set_num_threads(plan.threads)
     base = load_base(
         places.model,
@@ -100,23 +104,29 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched) -> Federation:
         raise FedLeaseError(
             f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
         )
-    resident, sites, facts = Resident(base), {}, {}
+    resident = Resident(base)
+    sites: dict[ClientId, TorchSite] = {}
+    facts: dict[ClientId, dict[str, Any]] = {}
+    context = {"model": model.model_dump(), "plan": asdict(plan), "base": base.fingerprint}
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
         task = TASKS[of[client].task]
         train, test = (
             task.encode(rows, base.tokenizer, model.max_length) for rows in (held.train, held.test)
         )
-        sites[client] = TorchSite(
-            client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch
-        )
+        parts = (client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch)
+        sites[client] = TorchSite(*parts) if memory is None else RememberingSite(*parts, memory, context)
         facts[client] = {
             "group": of[client].name,
-            "data": of[client].data or of[client].name,
+            "data": "+".join(of[client].names) or of[client].name,
             "origin": held.origin,
             "labels": list(held.labels),
             "train_rows": len(held.train),
             "test_rows": len(held.test),
+            "label_counts": {
+                "train": _label_counts(held, held.train),
+                "test": _label_counts(held, held.test),
+            },
             "shared_test_rows": held.shared_test,
             "cut_rows": {"train": train.truncated, "test": test.truncated},
             "rows_hash": _hash(held),
@@ -125,16 +135,20 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched) -> Federation:
 
 
 def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
-    return [
-        ClientPlan(client, _source(entry, beside), entry.task, entry.train_rows, entry.test_rows)
-        for entry in spec.clients
-        for client in entry.ids
-    ]
+    plans = []
+    for entry in spec.clients:
+        source, *mixed_with = map(find, entry.names) if entry.names else (_source(entry, beside),)
+        group = None if entry.split is None else Group(entry.name, entry.ids, entry.split)
+        plans += [
+            ClientPlan(
+                client, source, entry.task, entry.train_rows, entry.test_rows, tuple(mixed_with), group
+            )
+            for client in entry.ids
+        ]
+    return plans
 
 
 def _source(entry: ClientSpec, beside: Path) -> Source:
-    if entry.data is not None:
-        return find(entry.data)
     files = {key: str((beside / path).resolve()) for key, path in _files(entry).items()}
     return Source(
         text=entry.text,
@@ -151,6 +165,11 @@ def _source(entry: ClientSpec, beside: Path) -> Source:
 
 def _files(entry: ClientSpec) -> dict[str, str]:
     return {key: path for key in ("train", "test") if (path := getattr(entry, key)) is not None}
+
+
+def _label_counts(held: ClientData, rows: Sequence[Example]) -> list[int]:
+    counts = Counter(row.label for row in rows)
+    return [counts[label] for label in range(len(held.labels))]
 
 
 def _hash(held: ClientData) -> str:

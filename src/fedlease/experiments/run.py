@@ -15,12 +15,14 @@ from fedlease.core.files import write_bytes
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.experiments.meter import Meter, Observer
+from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.training.precision import choose
+from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture
 
 
@@ -30,6 +32,7 @@ def run(
     *,
     overrides: Iterable[str] = (),
     observer: Observer | None = None,
+    memory: Path | None = None,
 ) -> Run:
     """Run a federation from its spec to its end.
 
@@ -38,6 +41,8 @@ def run(
         out: the folder to make; None is ``runs/NAME-METHOD-SEED``.
         overrides: ``key=value`` changes, such as ``method.rank=8``.
         observer: told of every batch and round.
+        memory: a folder where runs share clients' trainings that are the same in all of them, see
+            `fedlease.training.remembered`; None trains everything.
 
     Returns:
         The finished run: its record, tables and adapters.
@@ -55,12 +60,12 @@ def run(
     store = Store(Path(out) if out is not None else Path("runs") / default_name(spec))
     store.check_free()  # before anything is loaded
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
-    federation = prepare(spec, places, meter.step)
+    federation = prepare(spec, places, meter.step, memory)
     store.create(_resolved(spec, places, federation))
     return _go(store, spec, federation, meter, perf_counter() - began)
 
 
-def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
+def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path | None = None) -> Run:
     """Go on with a run from its last checkpoint; the result equals that of a run never stopped, bit for bit.
 
     Raises:
@@ -80,7 +85,7 @@ def resume(folder: str | Path, *, observer: Observer | None = None) -> Run:
         choose(plan["device"], plan["precision"], plan["attention"], plan["threads"]),
     )
     meter = Meter(observer)
-    federation = prepare(spec, places, meter.step)
+    federation = prepare(spec, places, meter.step, memory)
     _check_same(resolved, federation, store.folder)
     return _go(store, spec, federation, meter, perf_counter() - began)
 
@@ -116,6 +121,9 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
     with store.locked():
         algorithm = federation.algorithm
+        size = count(
+            federation.base.model
+        )  # before an adapter is on it; the head is that of the fewest labels
         first = algorithm.init(federation.base.modules, spec.seed)
         found = store.load(type(first)) or Checkpoint(0, first, {}, History())
         state, history = found.state, found.history
@@ -131,13 +139,22 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
             history.rounds.append(entry)
             wrote = perf_counter()
             store.save(Checkpoint(result.number, state, engine.kept, history))
-            store.write_record("running", history, algorithm.facts(state))
+            store.write_record("running", history, _facts(federation, size, state))
             meter.round(entry, perf_counter() - wrote)
         _write_adapters(store.folder, federation, state, engine)
-        routing = _routing(federation, state, engine, history)
-        store.write_record("complete", history, {**algorithm.facts(state), **routing})
+        facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+        store.write_record("complete", history, facts)
         meter.end(perf_counter() - began)
     return Run(store.folder)
+
+
+def _facts(federation: Federation, size: int, state: Any) -> dict[str, Any]:
+    """What the method tells of its state, and how much a client trains."""
+    facts = federation.algorithm.facts(state)
+    return {
+        **facts,
+        "parameters": told(federation.algorithm, federation.base.modules, size, facts),
+    }
 
 
 def _entry(result: Round, meter: Meter) -> dict[str, Any]:
@@ -155,6 +172,7 @@ def _entry(result: Round, meter: Meter) -> dict[str, Any]:
             "train": measured.train_seconds,
             "score": measured.score_seconds,
             "other": total - measured.train_seconds - measured.score_seconds,
+            "reused": measured.reused_seconds,
         },
     }
 

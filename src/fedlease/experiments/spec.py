@@ -10,24 +10,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fedlease.algorithms import registry
 from fedlease.algorithms.registry import settings_of
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Algorithm, Checks
-from fedlease.tasks import TASKS
+from fedlease.data.splits import SPLITS
+from fedlease.experiments.clients import ClientSpec, Table
+from fedlease.experiments.overrides import set_value
 from fedlease.training.loop import Training
 from fedlease.training.precision import Attention, Precision
 
-Rows = Annotated[int, Field(gt=0)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSpec(_Table):
+class ModelSpec(Table):
     """The base model and how the machine computes with it.
 
     Attributes:
@@ -48,83 +44,20 @@ class ModelSpec(_Table):
     threads: Annotated[int, Field(gt=0)] | None = None
 
 
-class DataSpec(_Table):
-    """Where named data sets lie: the folder that holds ``glue/``; None is FEDLEASE_DATA, else the hub."""
-
-    root: str | None = None
-
-
-ANYWHERE = {"name", "count", "task", "train_rows", "test_rows"}
-COLUMNS = {"text", "label", "labels"}
-ONLY_WITH: Mapping[str, set[str]] = {
-    "data": set(),
-    "train": {"test"} | COLUMNS,
-    "hub": {"hub_config", "train_split", "test_split"} | COLUMNS,
-}
-"""Which keys of a client go with each way to say where its rows are."""
-
-
-class ClientSpec(_Table):
-    """One client, or ``count`` of them that share a data set and are called ``name-0``, ``name-1``, ...
+class DataSpec(Table):
+    """Where named data sets lie, and what clients are tested on.
 
     Attributes:
-        name: letters, digits, ``-`` and ``_``.
-        count: None for a single client called ``name``.
-        data: a named data set (``sst2``, ``qnli``, ...); or else files or a hub data set of your own:
-        train, test: JSONL, CSV or Parquet files; without ``test`` its rows are taken out of ``train``.
-        hub, hub_config, train_split, test_split: a hub data set.
-        text: the one or two columns with text.
-        label: the column with the label: names, or numbers from 0.
-        labels: the names in order of their numbers; empty finds them in the data, sorted.
-        train_rows, test_rows: rows for each client; None is an equal share of all.
+        root: the folder that holds ``glue/``; None is FEDLEASE_DATA, else the hub.
+        held_out: test on rows put aside from the training rows, and leave the test rows alone: for choosing
+            hyperparameters.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-    count: Annotated[int, Field(gt=0)] | None = None
-    data: str | None = None
-    train: str | None = None
-    test: str | None = None
-    hub: str | None = None
-    hub_config: str | None = None
-    train_split: str = "train"
-    test_split: str | None = None
-    text: tuple[str, ...] = ()
-    label: str = "label"
-    labels: tuple[str, ...] = ()
-    task: str = "classification"
-    train_rows: Rows | None = None
-    test_rows: Rows | None = None
-
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, task: str) -> str:
-        if task not in TASKS:
-            raise ValueError(f"there is no such task; there are: {', '.join(TASKS)}")
-        return task
-
-    @model_validator(mode="after")
-    def _one_place(self) -> ClientSpec:
-        places = [key for key in ("data", "train", "hub") if getattr(self, key) is not None]
-        if len(places) != 1:
-            given = " and ".join(places) or "none"
-            raise ValueError(f"say where the rows are by one of data, train or hub ({given} given)")
-        place = places[0]
-        fields = type(self).model_fields
-        said = {key for key in self.model_fields_set if getattr(self, key) != fields[key].default}
-        stray = sorted(said - ANYWHERE - {place} - ONLY_WITH[place])
-        if stray:
-            raise ValueError(f"{stray[0]} means nothing beside {place}: leave it out")
-        if place != "data" and len(self.text) not in (1, 2):
-            raise ValueError("text must name one or two columns")
-        return self
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The names of the clients this entry stands for."""
-        return (self.name,) if self.count is None else tuple(f"{self.name}-{i}" for i in range(self.count))
+    root: str | None = None
+    held_out: bool = False
 
 
-class Spec(_Table):
+class Spec(Table):
     """A run: model, method, training, clients, seed.
 
     Attributes:
@@ -140,7 +73,7 @@ class Spec(_Table):
     rounds: Annotated[int, Field(gt=0)] = 10
     score_every: Annotated[int, Field(gt=0)] = 1
     model: ModelSpec = ModelSpec()
-    method: dict[str, Any] = {"name": "fedlease"}
+    method: dict[str, Any] = Field(default={"name": "fedlease"})
     training: Training = Training()
     data: DataSpec = DataSpec()
     clients: tuple[ClientSpec, ...]
@@ -155,7 +88,7 @@ class Spec(_Table):
             raise ValueError(f"clients: a federation needs at least two clients, and there is {len(ids)}")
         algorithm = self.algorithm()
         if isinstance(algorithm, Checks):
-            algorithm.check(self.rounds, len(ids))
+            algorithm.check(self.rounds, ids)
         return self
 
     @property
@@ -205,7 +138,7 @@ def make_spec(content: Mapping[str, Any], where: str = "spec", overrides: Iterab
     """
     changed = copy.deepcopy(dict(content))
     for override in overrides:
-        _override(changed, override)
+        set_value(changed, override)
     try:
         return Spec.model_validate(changed)
     except ValidationError as error:
@@ -216,9 +149,13 @@ def make_spec(content: Mapping[str, Any], where: str = "spec", overrides: Iterab
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    path = first["loc"]
+    in_split = len(path) > 3 and path[2] == "split"
+    # pydantic adds which kind of value it tried; who wrote the spec knows only the keys.
+    named = path[:3] + path[4:] if in_split else path[:3] if path[2:3] == ("data",) else path
+    key = ".".join(map(str, named))
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{key}: there is no such key; known here: {', '.join(_known(first['loc'][:-1]))}"
+        return f"{key}: there is no such key; known here: {', '.join(_known(path[:-1]))}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = f" ({given!r} given)" if isinstance(given, str | int | float) else ""
@@ -229,34 +166,6 @@ def _known(path: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, Any] = {"model": ModelSpec, "data": DataSpec, "clients": ClientSpec}
     if path and path[0] == "training":
         return [field.name for field in fields(Training)]
+    if path[2:3] == ("split",):
+        return [field.name for field in fields(SPLITS[str(path[3])])]
     return list((tables[str(path[0])] if path else Spec).model_fields)
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise FedLeaseError(f"--set {override}: write it as key=value, e.g. method.rank=8")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    places, last = key.strip().split(".")[:-1], key.strip().split(".")[-1]
-    tables: list[Any] = [content]
-    for place in places:
-        tables = [inner for table in tables for inner in _enter(table, place, override)]
-    for table in tables:
-        if not isinstance(table, dict):
-            raise FedLeaseError(f"--set {override}: {key} is not a key of a table")
-        table[last] = value
-
-
-def _enter(table: Any, place: str, override: str) -> list[Any]:
-    """The tables a word of a dotted key leads to; ``clients.*.x`` and ``clients.NAME.x`` go into the list."""
-    if isinstance(table, list):
-        found = [item for item in table if place in ("*", item.get("name"))]
-        if not found:
-            raise FedLeaseError(f"--set {override}: there is no client entry called {place}")
-        return found
-    if not isinstance(table, dict):
-        raise FedLeaseError(f"--set {override}: {place} is not a table")
-    return [table.setdefault(place, {})]

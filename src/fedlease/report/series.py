@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.report.gather import settings_of, with_settings
 from fedlease.report.records import Entry, Record, average, groups, metric, scored
-
-MACHINE = ("device", "precision", "attention", "threads")
-"""Settings of a model that say where it runs, not what."""
 
 
 class Series(NamedTuple):
@@ -56,13 +54,10 @@ def series(entries: Sequence[Entry]) -> list[Series]:
     for entry in entries:
         places.setdefault((entry.row, entry.section), []).append(entry)
     found: dict[tuple[str, str], list[Entry]] = {}
-    for (row, section), runs in places.items():
-        settings = [_settings(run.record) for run in runs]
-        keys = dict.fromkeys(key for setting in settings for key in setting)
-        differing = [key for key in keys if len({repr(setting.get(key)) for setting in settings}) > 1]
-        for run, setting in zip(runs, settings, strict=True):
-            said = [f"{key.rpartition('.')[2]} = {setting.get(key)}" for key in differing]
-            found.setdefault((", ".join([row, *said]), section), []).append(run)
+    for (_, section), runs in places.items():
+        settings = [settings_of(run.record) for run in runs]
+        for run in runs:
+            found.setdefault((with_settings(run, settings), section), []).append(run)
     for (row, _), runs in found.items():
         seeds: dict[Any, Entry] = {}
         for run in runs:
@@ -128,23 +123,3 @@ def one_run(entries: Sequence[Entry], usable: Callable[[Entry], bool], needed: s
             f"one run is drawn, and {len(found)} different ones could be: name one of {names}"
         )
     return found[0].runs[0]
-
-
-def _settings(record: Record) -> dict[str, Any]:
-    """All of a spec that changes what a run finds, but the seed: dotted key -> value."""
-    spec = record["spec"]
-    model = {key: value for key, value in spec.get("model", {}).items() if key not in MACHINE}
-    kept = {key: spec[key] for key in ("method", "training", "rounds", "clients") if key in spec}
-    return dict(_flat({**kept, "model": model}))
-
-
-def _flat(value: Any, key: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        pairs: Iterable[tuple[Any, Any]] = value.items()
-    elif isinstance(value, list):
-        pairs = enumerate(value)
-    else:
-        yield key, value
-        return
-    for name, inner in pairs:
-        yield from _flat(inner, f"{key}.{name}" if key else str(name))

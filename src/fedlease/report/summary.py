@@ -106,15 +106,15 @@ def cost_table(records: Sequence[Record]) -> Table:
         total = max(seconds["total"], 1e-9)
         rows = sum(entry["rows"]["train"] for entry in record["rounds"])
         shares = [f"{100 * seconds[key] / total:.1f} %" for key in ("train", "score", "other")]
-        rate = f"{rows / max(seconds['train'], 1e-9):.0f}"
+        rate = f"{rows / max(seconds['train'] + total_seconds(record, 'reused'), 1e-9):.0f}"
         up, down = total_bytes(record, "up"), total_bytes(record, "down")
         table.add_row(label(record), parts(up), parts(down), f"{total:.0f} s", *shares, rate)
     return table
 
 
 def total_seconds(record: Record, key: str) -> float:
-    """Seconds over all rounds: ``total``, ``train``, ``score`` or ``other``."""
-    return sum(float(entry["seconds"][key]) for entry in record["rounds"])
+    """Seconds over all rounds: ``total``, ``train``, ``score``, ``other``, or ``reused`` of earlier runs."""
+    return sum(float(entry["seconds"].get(key, 0.0)) for entry in record["rounds"])
 
 
 def total_bytes(record: Record, direction: str) -> dict[str, int]:

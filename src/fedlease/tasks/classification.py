@@ -18,45 +18,62 @@ SHORTEST = 8
 def encode(
     examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, *, num_labels: int | None = None
 ) -> Encoded:
-    """Tokenise rows in one batched call; long rows lose tokens of their longest text, nothing is padded.
+    """Tokenise rows in batched calls; long rows lose tokens of their longest text, nothing is padded.
 
     Args:
-        examples: rows of one text each or of two texts each.
+        examples: rows of one text or two.
         tokenizer: a Hugging Face tokenizer.
         max_length: most tokens a row may have, special tokens included.
         num_labels: when given, labels are checked to lie in [0, num_labels).
 
     Raises:
-        FedLeaseError: rows with different numbers of texts, a label outside the range, too little room.
+        FedLeaseError: a row of no text or of more than two, a label outside the range, too little room.
     """
     if max_length < SHORTEST:
         raise FedLeaseError(f"max_length is {max_length}: a row needs room for at least {SHORTEST} tokens")
     for row, example in enumerate(examples):
-        if len(example.texts) not in (1, 2) or len(example.texts) != len(examples[0].texts):
-            raise FedLeaseError(f"row {row} has {len(example.texts)} texts: all rows need one, or all two")
+        if len(example.texts) not in (1, 2):
+            raise FedLeaseError(f"row {row} has {len(example.texts)} texts: a row needs one or two")
         if num_labels is not None and not 0 <= example.label < num_labels:
             raise FedLeaseError(f"row {row} has label {example.label}: it must be in 0 to {num_labels - 1}")
     if not examples:
         return Encoded((), None, ())
-    columns = [list(texts) for texts in zip(*(example.texts for example in examples), strict=True)]
-    # The first pass tells how many rows are too long; only those are tokenised again.
-    full = tokenizer(*columns, padding=False, truncation=False, verbose=False)
-    names = [name for name in ("input_ids", "token_type_ids") if name in full]
-    tokens: dict[str, list[list[int]]] = {name: list(full[name]) for name in names}
-    long = [row for row, ids in enumerate(tokens["input_ids"]) if len(ids) > max_length]
-    if long:
-        texts = [[column[row] for row in long] for column in columns]
-        cut = tokenizer(*texts, padding=False, truncation="longest_first", max_length=max_length)
-        for name in names:
-            for row, values in zip(long, cut[name], strict=True):
-                tokens[name][row] = values
+    tokens: dict[str, dict[int, list[int]]] = {}
+    truncated = 0
+    for texts in (1, 2):  # a call takes rows of one kind only
+        rows = [row for row, example in enumerate(examples) if len(example.texts) == texts]
+        truncated += _tokenise(examples, rows, tokenizer, max_length, tokens) if rows else 0
+    order = range(len(examples))
     types = tokens.get("token_type_ids")
     return Encoded(
-        input_ids=tuple(tokens["input_ids"]),
-        token_type_ids=None if types is None else tuple(types),
+        input_ids=tuple(tokens["input_ids"][row] for row in order),
+        token_type_ids=None if types is None else tuple(types[row] for row in order),
         labels=tuple(example.label for example in examples),
-        truncated=len(long),
+        truncated=truncated,
     )
+
+
+def _tokenise(
+    examples: Sequence[Example],
+    rows: Sequence[int],
+    tokenizer: Tokenizer,
+    max_length: int,
+    tokens: dict[str, dict[int, list[int]]],
+) -> int:
+    """Add the tokens of these rows; return how many rows were too long."""
+    columns = list(zip(*(examples[row].texts for row in rows), strict=True))
+    # The first pass tells how many rows are too long; only those are tokenised again.
+    full = tokenizer(*map(list, columns), padding=False, truncation=False, verbose=False)
+    names = [name for name in ("input_ids", "token_type_ids") if name in full]
+    for name in names:
+        tokens.setdefault(name, {}).update(zip(rows, full[name], strict=True))
+    long = [index for index, row in enumerate(rows) if len(tokens["input_ids"][row]) > max_length]
+    if long:
+        texts = [[column[index] for index in long] for column in columns]
+        cut = tokenizer(*texts, padding=False, truncation="longest_first", max_length=max_length)
+        for name in names:
+            tokens[name].update(zip([rows[index] for index in long], cut[name], strict=True))
+    return len(long)
 
 
 def collate(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Tensor]:

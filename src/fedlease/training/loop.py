@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fedlease.core.errors import FedLeaseError
+from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.seeds import derive, generator
 from fedlease.tasks.base import Encoded, Task
 from fedlease.tasks.batching import batches, in_length_order
@@ -40,7 +40,7 @@ class Training:
     schedule: Literal["linear", "constant"] = "constant"
     max_grad_norm: float = 1.0
     pool: int = 4
-    score_batch_size: int = 100
+    score_batch_size: int = 32
 
     def __post_init__(self) -> None:
         for key in ("learning_rate", "batch_size", "epochs", "pool", "score_batch_size"):
@@ -77,7 +77,7 @@ def fit(
     """Train ``parameters`` in place with a fresh AdamW; batch order and dropout come from ``seed`` alone.
 
     Raises:
-        FedLeaseError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     device = parameters[0].device
     torch.manual_seed(derive(seed, "dropout"))
@@ -96,7 +96,7 @@ def fit(
         loss = _loss(model, task, task.collate(data, rows, pad_id), device)
         value = float(loss.detach())
         if not torch.isfinite(loss):
-            raise FedLeaseError(f"the training loss became {value}; lower training.learning_rate")
+            raise DivergedError(f"the training loss became {value}; lower training.learning_rate")
         loss.backward()  # type: ignore[no-untyped-call]
         if settings.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)

@@ -45,7 +45,9 @@ class Resident:
         for path, layer in self._layers.items():
             try:
                 a, b = weights[f"{path}.A"], weights[f"{path}.B"]
-                layer.load(name, a, b, weights.get(f"{path}.router"), model.adapter.assigned)
+                held = weights.get(f"{path}.fixed_A"), weights.get(f"{path}.fixed_B")
+                fixed = (held[0], held[1]) if held[0] is not None and held[1] is not None else None
+                layer.load(name, a, b, weights.get(f"{path}.router"), model.adapter.assigned, fixed)
             except (KeyError, ValueError, RuntimeError, FedLeaseError) as error:
                 raise FedLeaseError(f"the adapter does not fit module {path}: {error}") from error
             layer.set_adapter(name)
@@ -104,12 +106,13 @@ def _own(layer: FedLeaseLayer, name: str) -> dict[str, nn.Parameter]:
 
 
 def _shape(adapter: Adapter) -> Adapter:
-    return replace(adapter, assigned=0)
+    """What adapters must have in common to share storage: a frozen companion may have any rank."""
+    return replace(adapter, assigned=0, fixed=min(adapter.fixed, 1))
 
 
 def _with_expert(model: Model, name: str, value: Tensor) -> Tensor:
     """The stacked tensor with the assigned expert's entry replaced; the value itself if not stacked."""
-    if part(name) == "router" or model.adapter.experts == 1:
+    if not model.adapter.stacked(part(name)):
         return value
     stacked = model.weights[name].clone()
     stacked[model.adapter.assigned] = value

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlease.core.adapter import Learn, Model
-from fedlease.core.errors import FedLeaseError
+from fedlease.core.errors import DivergedError
 from fedlease.core.progress import Progress, Watch, unwatched
 from fedlease.core.protocols import ClientId, Metrics
 from fedlease.core.seeds import derive
@@ -53,7 +53,7 @@ class TorchSite:
         """Train the parts that ``learn`` names; see `fedlease.core.protocols.Site`.
 
         Raises:
-            FedLeaseError: the loss is not finite; the message names the client and the round.
+            DivergedError: the loss or a weight is not finite; the message names the client and the round.
         """
         network = self.resident.put(model, self.labels)
         parameters = self.resident.learn(model.adapter, learn.parts)
@@ -73,12 +73,12 @@ class TorchSite:
                 seed=derive(self.seed, self.client, learn.round, learn.purpose),
                 watch=told,
             )
-        except FedLeaseError as error:
-            raise FedLeaseError(f"client {self.client}, round {learn.round}: {error}") from error
+        except DivergedError as error:
+            raise DivergedError(f"client {self.client}, round {learn.round}: {error}") from error
         trained = self.resident.take(model, learn.parts)
         for name, tensor in trained.items():
             if part(name) in learn.parts and not torch.isfinite(tensor).all():
-                raise FedLeaseError(
+                raise DivergedError(
                     f"client {self.client}, round {learn.round}: {name} became NaN or infinite in training; "
                     "lower training.learning_rate"
                 )

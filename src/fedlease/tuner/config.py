@@ -32,6 +32,8 @@ class FedLeaseConfig(PeftConfig):  # type: ignore[misc]
             zeros all slots tie, so training starts from the assigned expert alone, with weight M / (2M-1).
             Together with ``normalize_weights`` that weight is 1 whatever the router does: it would never get
             a gradient, so rescaled weights need ``"normal"`` or a router that is loaded.
+        fixed_rank: rank of a frozen companion whose update is added as it is; 0 is none.
+        shared_a: all experts have one A between them.
         init_lora_weights: A Kaiming-uniform and B zeros; False draws B from N(0, 0.02) too, for tests.
         layers_to_transform: adapt only layers with these indices.
         layers_pattern: name of the list of layers, where ``layers_to_transform`` needs it.
@@ -54,6 +56,8 @@ class FedLeaseConfig(PeftConfig):  # type: ignore[misc]
     top_k: int | None = field(default=None, metadata={"help": "None: adaptive top-M; k: vanilla top-k."})
     normalize_weights: bool = field(default=False, metadata={"help": "Rescale chosen weights to sum to 1."})
     router_init: str = field(default="zeros", metadata={"help": "'zeros' or 'normal' (std 0.02)."})
+    fixed_rank: int = field(default=0, metadata={"help": "Rank of a frozen companion; 0 is none."})
+    shared_a: bool = field(default=False, metadata={"help": "One A for all experts."})
     init_lora_weights: bool = field(default=True, metadata={"help": "Start from a zero update."})
     layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "Layer indices."})
     layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the layer list."})
@@ -81,6 +85,8 @@ class FedLeaseConfig(PeftConfig):  # type: ignore[misc]
             assigned_expert=adapter.assigned,
             top_k=adapter.top_k,
             normalize_weights=adapter.normalize,
+            fixed_rank=adapter.fixed,
+            shared_a=adapter.shared_a,
             target_modules=list(modules),
             **options,
         )
@@ -96,6 +102,8 @@ class FedLeaseConfig(PeftConfig):  # type: ignore[misc]
             assigned=self.assigned_expert,
             top_k=self.top_k,
             normalize=self.normalize_weights,
+            fixed=self.fixed_rank,
+            shared_a=self.shared_a,
         )
 
     def _check(self) -> None:

@@ -38,7 +38,8 @@ def save_lora(
     """Write an adapter of one expert as a folder that stock PEFT loads as LoRA.
 
     Args:
-        model: ``{module}.A`` [r, d] and ``{module}.B`` [l, r] for each adapted module.
+        model: ``{module}.A`` [r, d] and ``{module}.B`` [l, r] for each adapted module. A frozen companion is
+            folded in: the rank written is the sum of both.
         folder: made if missing; the two files in it are replaced.
         base_model_name: what the base model was loaded from, for the config.
         task_type: PEFT's word for the model's head, e.g. ``"SEQ_CLS"`` or ``"CAUSAL_LM"``.
@@ -53,6 +54,8 @@ def save_lora(
             f"a LoRA folder holds one expert, this adapter mixes {adapter.experts}: export one of them"
         )
     modules = _modules(model)
+    if adapter.fixed:
+        adapter, modules = _folded(adapter, modules)
     config = LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
@@ -89,11 +92,14 @@ def save_mixture(
     tensors: dict[str, Tensor] = {}
     for name, parts in modules.items():
         key = f"{PREFIX}{name}.fedlease_"
+        tensors |= {f"{key}{kind}": tensor for kind, tensor in parts.items() if kind.startswith("fixed_")}
         if adapter.experts == 1:
             tensors |= {f"{key}A": parts["A"], f"{key}B": parts["B"]}
             continue
         for kind in ("A", "B"):
-            tensors[f"{key}{kind}"], tensors[f"{key}frozen_{kind}"] = split(parts[kind], adapter.assigned)
+            tensors[f"{key}{kind}"] = parts[kind]
+            if adapter.stacked(kind):
+                tensors[f"{key}{kind}"], tensors[f"{key}frozen_{kind}"] = split(parts[kind], adapter.assigned)
         tensors[f"{key}router"] = parts["router"]
     _write(folder, config.to_dict(), tensors)
 
@@ -159,15 +165,34 @@ def _modules(model: Model) -> dict[str, dict[str, Tensor]]:
 
 
 def _check_parts(name: str, parts: Mapping[str, Tensor], adapter: Adapter) -> None:
-    wanted = {"A", "B", "router"} if adapter.experts > 1 else {"A", "B"}
+    wanted = {"A", "B"} | ({"router"} if adapter.experts > 1 else set())
+    wanted |= {"fixed_A", "fixed_B"} if adapter.fixed else set()
     if set(parts) != wanted:
         raise FedLeaseError(f"{name} has the parts {sorted(parts)}: {sorted(wanted)} are needed")
-    stacked = (adapter.experts,) if adapter.experts > 1 else ()
-    d, l = parts["A"].shape[-1], parts["B"].shape[len(stacked)]  # noqa: E741
-    check_shape(f"{name}.A", parts["A"], (*stacked, adapter.rank, d))
-    check_shape(f"{name}.B", parts["B"], (*stacked, l, adapter.rank))
+    stacked = {kind: (adapter.experts,) if adapter.stacked(kind) else () for kind in ("A", "B")}
+    d, l = parts["A"].shape[-1], parts["B"].shape[len(stacked["B"])]  # noqa: E741
+    check_shape(f"{name}.A", parts["A"], (*stacked["A"], adapter.rank, d))
+    check_shape(f"{name}.B", parts["B"], (*stacked["B"], l, adapter.rank))
     if adapter.experts > 1:
         check_shape(f"{name}.router", parts["router"], (adapter.slots, d))
+    if adapter.fixed:
+        check_shape(f"{name}.fixed_A", parts["fixed_A"], (adapter.fixed, d))
+        check_shape(f"{name}.fixed_B", parts["fixed_B"], (l, adapter.fixed))
+
+
+def _folded(
+    adapter: Adapter, modules: Mapping[str, Mapping[str, Tensor]]
+) -> tuple[Adapter, dict[str, dict[str, Tensor]]]:
+    """One plain LoRA of rank r + R and alpha = rank that is the adapter and its frozen companion together."""
+    rank, scale = adapter.rank + adapter.fixed, adapter.alpha / adapter.rank
+    plain = Adapter(rank, alpha=float(rank), dropout=adapter.dropout)
+    return plain, {
+        name: {
+            "A": torch.cat([parts["A"], parts["fixed_A"]]),
+            "B": torch.cat([scale * parts["B"], parts["fixed_B"]], dim=1),
+        }
+        for name, parts in modules.items()
+    }
 
 
 def _write(folder: str | os.PathLike[str], config: dict[str, Any], tensors: Weights) -> None:

@@ -34,7 +34,9 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     - ``fedlease_A`` [r, d], ``fedlease_B`` [l, r]: the assigned expert, trained.
     - ``fedlease_router`` [slots, d]: trained; absent with one expert.
     - ``fedlease_frozen_A`` [M-1, r, d], ``fedlease_frozen_B`` [M-1, l, r]: the others in index order; absent
-      with one expert.
+      with one expert, and A where all share one.
+    - ``fedlease_fixed_A`` [R, d], ``fedlease_fixed_B`` [l, R]: a frozen companion, of which
+      ``fixed_B fixed_A x`` is added as it is; absent unless the adapter has one.
     """
 
     adapter_layer_names = (
@@ -43,6 +45,8 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         "fedlease_router",
         "fedlease_frozen_A",
         "fedlease_frozen_B",
+        "fedlease_fixed_A",
+        "fedlease_fixed_B",
     )
     other_param_names = ("adapters", "configs")
 
@@ -60,6 +64,8 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.fedlease_router = nn.ParameterDict({})
         self.fedlease_frozen_A = nn.ParameterDict({})
         self.fedlease_frozen_B = nn.ParameterDict({})
+        self.fedlease_fixed_A = nn.ParameterDict({})
+        self.fedlease_fixed_B = nn.ParameterDict({})
         self.adapters: dict[str, Adapter] = {}
         self.configs: dict[str, FedLeaseConfig] = {}
         self.merged_adapters: list[str] = []
@@ -87,8 +93,11 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         shapes: dict[str, tuple[int, ...]] = {"fedlease_A": (r, d), "fedlease_B": (l, r)}
         if others:
             shapes["fedlease_router"] = (adapter.slots, d)
-            shapes["fedlease_frozen_A"] = (others, r, d)
             shapes["fedlease_frozen_B"] = (others, l, r)
+            if not adapter.shared_a:
+                shapes["fedlease_frozen_A"] = (others, r, d)
+        if adapter.fixed:
+            shapes["fedlease_fixed_A"], shapes["fedlease_fixed_B"] = (adapter.fixed, d), (l, adapter.fixed)
         return shapes
 
     def _reset(self, adapter_name: str, config: FedLeaseConfig) -> None:
@@ -99,21 +108,21 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             nn.init.normal_(self.fedlease_router[adapter_name], std=0.02)
 
     # PEFT turns gradients on for every container of an adapter it activates; releases before 0.20 have no
-    # way to declare an exception, so the frozen experts are frozen again after each such call.
+    # way to declare an exception, so what is frozen is frozen again after each such call.
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
-        """Activate adapters; all their parameters train but the frozen experts (none in inference mode)."""
+        """Activate adapters; all their parameters train but the frozen ones (none in inference mode)."""
         super().set_adapter(adapter_names, inference_mode=inference_mode)
         self._freeze_others()
 
     def set_requires_grad(self, adapter_names: Any, requires_grad: bool = True) -> None:
-        """Turn gradients on or off for adapters; they stay off for the frozen experts."""
+        """Turn gradients on or off for adapters; they stay off for what is frozen."""
         super().set_requires_grad(adapter_names, requires_grad)
         self._freeze_others()
 
     def _freeze_others(self) -> None:
-        self.fedlease_frozen_A.requires_grad_(False)
-        self.fedlease_frozen_B.requires_grad_(False)
+        for container in self.adapter_layer_names[3:]:
+            getattr(self, container).requires_grad_(False)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the base layer's output plus the update of each active adapter: [..., d] -> [..., l]."""
@@ -125,6 +134,10 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         for name in self.active_adapters:
             if name in self.adapters:
                 result = result + self._update(x, name).to(result.dtype)
+                if self.adapters[name].fixed:
+                    down = functional.linear(x, self.fedlease_fixed_A[name].to(x.dtype))
+                    fixed = functional.linear(down, self.fedlease_fixed_B[name].to(x.dtype))
+                    result = result + fixed.to(result.dtype)
         return result
 
     def _update(self, x: Tensor, name: str) -> Tensor:
@@ -138,16 +151,22 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             return functional.linear(down, self.fedlease_B[name].to(x.dtype)) * scale
         logits, down = self._down(x, name, dropout)
         weights = self._weights(logits, adapter) * scale
-        mixed = down.reshape(*weights.shape, adapter.rank) * weights.to(down.dtype).unsqueeze(-1)
+        each = (1 if adapter.shared_a else adapter.experts, adapter.rank)
+        mixed = down.reshape(*weights.shape[:-1], *each) * weights.to(down.dtype).unsqueeze(-1)
         # [M-1, l, r] -> [l, (M-1) r], so that the sum over experts happens inside one product.
         frozen = self.fedlease_frozen_B[name].permute(1, 0, 2).flatten(1)
         up = torch.cat([self.fedlease_B[name], frozen], 1).to(x.dtype)
         return functional.linear(mixed.flatten(-2), up)
 
     def _down(self, x: Tensor, name: str, dropout: float) -> tuple[Tensor, Tensor]:
-        """Router logits [..., slots] and every expert's ``A x`` [..., M r]; one product without dropout."""
+        """Router logits [..., slots] and every expert's ``A x`` [..., M r]; one product without dropout.
+
+        With a shared A there is one ``A x`` [..., r].
+        """
         router = self.fedlease_router[name]
-        experts = [self.fedlease_A[name], self.fedlease_frozen_A[name].flatten(0, 1)]
+        experts = [self.fedlease_A[name]]
+        if not self.adapters[name].shared_a:
+            experts.append(self.fedlease_frozen_A[name].flatten(0, 1))
         if dropout:
             logits = functional.linear(x, router.to(x.dtype))
             inputs = functional.dropout(x, dropout)
@@ -183,15 +202,17 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         B: Tensor,
         router: Tensor | None = None,
         assigned: int | None = None,
+        fixed: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         """Overwrite an adapter's weights in place; parameters stay the same objects.
 
         Args:
             adapter_name: an adapter of this layer.
-            A: [M, r, d] in expert order, or [r, d] with one expert.
+            A: [M, r, d] in expert order, or [r, d] with one expert or an A that all share.
             B: [M, l, r], or [l, r] with one expert.
             router: [slots, d]; None with one expert.
             assigned: index of the expert that trains from now on; None leaves it.
+            fixed: the frozen companion's A [R, d] and B [l, R], of any rank R; None without one.
 
         Raises:
             FedLeaseError: a shape that does not fit, or an expert that does not exist.
@@ -200,33 +221,48 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         if assigned is not None:
             adapter = replace(adapter, assigned=assigned)
         M, r, d, l = adapter.experts, adapter.rank, self.in_features, self.out_features  # noqa: E741
-        stacked = (M,) if M > 1 else ()
-        check_shape("A", A, (*stacked, r, d))
-        check_shape("B", B, (*stacked, l, r))
+        check_shape("A", A, (M, r, d) if adapter.stacked("A") else (r, d))
+        check_shape("B", B, (M, l, r) if M > 1 else (l, r))
         check_shape("router", router, (adapter.slots, d) if M > 1 else None)
+        if adapter.fixed or fixed:
+            adapter = self._load_fixed(adapter_name, adapter, fixed)
         self.adapters[adapter_name] = adapter
         # save_pretrained writes the config: it must name the expert that was set apart.
         self.configs[adapter_name].assigned_expert = adapter.assigned
-        if M == 1:
-            self.fedlease_A[adapter_name].copy_(A)
-            self.fedlease_B[adapter_name].copy_(B)
-            return
         for kind, tensor in (("A", A), ("B", B)):
-            own, others = split(tensor, adapter.assigned)
+            own = tensor
+            if adapter.stacked(kind):
+                own, others = split(tensor, adapter.assigned)
+                getattr(self, f"fedlease_frozen_{kind}")[adapter_name].copy_(others)
             getattr(self, f"fedlease_{kind}")[adapter_name].copy_(own)
-            getattr(self, f"fedlease_frozen_{kind}")[adapter_name].copy_(others)
         if router is not None:
             self.fedlease_router[adapter_name].copy_(router)
+
+    def _load_fixed(self, name: str, adapter: Adapter, fixed: tuple[Tensor, Tensor] | None) -> Adapter:
+        """Put a frozen companion in the place of the one there is; its rank may differ."""
+        if fixed is None or not adapter.fixed:
+            raise FedLeaseError("a frozen companion is given or missing, and the adapter says otherwise")
+        rank = fixed[0].shape[0]
+        check_shape("fixed_A", fixed[0], (rank, self.in_features))
+        check_shape("fixed_B", fixed[1], (self.out_features, rank))
+        for container, tensor in zip((self.fedlease_fixed_A, self.fedlease_fixed_B), fixed, strict=True):
+            like = container[name]
+            container[name] = nn.Parameter(tensor.to(like.device, like.dtype), requires_grad=False)
+        self.configs[name].fixed_rank = rank
+        return replace(adapter, fixed=rank)
 
     def read(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return copies of ``(A, B, router)`` in the layout `load` takes, without gradients."""
         adapter = self.adapters[adapter_name]
-        A, B = self.fedlease_A[adapter_name].detach(), self.fedlease_B[adapter_name].detach()
-        if adapter.experts == 1:
-            return A.clone(), B.clone(), None
-        A = join(A, self.fedlease_frozen_A[adapter_name].detach(), adapter.assigned)
-        B = join(B, self.fedlease_frozen_B[adapter_name].detach(), adapter.assigned)
-        return A, B, self.fedlease_router[adapter_name].detach().clone()
+        held = []
+        for kind in ("A", "B"):
+            own = getattr(self, f"fedlease_{kind}")[adapter_name].detach()
+            if adapter.stacked(kind):
+                others = getattr(self, f"fedlease_frozen_{kind}")[adapter_name].detach()
+                own = join(own, others, adapter.assigned)
+            held.append(own.clone())
+        router = self.fedlease_router[adapter_name].detach().clone() if adapter.slots else None
+        return held[0], held[1], router
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add adapters of one expert to the base weight; `FedLeaseError` where there are more experts.
@@ -253,7 +289,10 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 f"adapter {name!r} mixes {adapter.experts} experts by input: no single weight can replace it"
             )
         product: Tensor = self.fedlease_B[name].detach() @ self.fedlease_A[name].detach()
-        return product * (adapter.alpha / adapter.rank)
+        product = product * (adapter.alpha / adapter.rank)
+        if adapter.fixed:
+            product += self.fedlease_fixed_B[name] @ self.fedlease_fixed_A[name]
+        return product
 
 
 class FedLeaseLinear(FedLeaseLayer):

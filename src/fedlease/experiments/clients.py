@@ -1,0 +1,134 @@
+"""What a specification says of a client, or of a group of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.data.splits import SPLITS, Quantity, Split
+from fedlease.tasks import TASKS
+
+Rows = Annotated[int, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A table of a specification: no unknown keys, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ANYWHERE = {"name", "count", "task", "train_rows", "test_rows", "split"}
+COLUMNS = {"text", "label", "labels"}
+ONLY_WITH: Mapping[str, set[str]] = {
+    "data": set(),
+    "train": {"test"} | COLUMNS,
+    "hub": {"hub_config", "train_split", "test_split"} | COLUMNS,
+}
+"""Which keys of a client go with each way to say where its rows are."""
+
+
+class ClientSpec(Table):
+    """One client, or ``count`` of them that share a data set and are called ``name-0``, ``name-1``, ...
+
+    Attributes:
+        name: letters, digits, ``-`` and ``_``.
+        count: None for a single client called ``name``.
+        data: a named data set (``sst2``, ``qnli``, ...), or several whose rows every client mixes in equal
+            parts; or else files or a hub data set of your own:
+        train, test: JSONL, CSV or Parquet files; without ``test`` its rows are taken out of ``train``.
+        hub, hub_config, train_split, test_split: a hub data set.
+        text: the one or two columns with text.
+        label: the column with the label: names, or numbers from 0.
+        labels: the names in order of their numbers; empty finds them in the data, sorted.
+        train_rows, test_rows: rows for each client; None is an equal share of all.
+        split: how the training rows of ``count`` clients differ in labels or number, see `splits`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    count: Annotated[int, Field(gt=0)] | None = None
+    data: str | tuple[str, ...] | None = None
+    train: str | None = None
+    test: str | None = None
+    hub: str | None = None
+    hub_config: str | None = None
+    train_split: str = "train"
+    test_split: str | None = None
+    text: tuple[str, ...] = ()
+    label: str = "label"
+    labels: tuple[str, ...] = ()
+    task: str = "classification"
+    train_rows: Rows | None = None
+    test_rows: Rows | None = None
+    split: Annotated[Split, Field(discriminator="by")] | None = None
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"there is no such task; there are: {', '.join(TASKS)}")
+        return task
+
+    @field_validator("split", mode="wrap")
+    @classmethod
+    def _split_can_be(cls, split: object, read: ValidatorFunctionWrapHandler) -> Any:
+        kinds = ", ".join(SPLITS)
+        if not isinstance(split, Mapping | None | Split):
+            raise ValueError(f"it must be a table with the key by, one of: {kinds}")
+        if isinstance(split, Mapping) and split.get("by") not in list(SPLITS):
+            raise ValueError(f"by is {split.get('by')!r}; it must be one of: {kinds}")
+        try:
+            return read(split)
+        except FedLeaseError as error:  # told by the key of the client it is about
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _split_fits(self) -> ClientSpec:
+        if self.split is None:
+            return self
+        if self.count is None:
+            raise ValueError("split divides rows among the clients of a group: it needs count")
+        try:
+            self.split.check(self.count)
+        except FedLeaseError as error:
+            raise ValueError(f"split: {error}") from error
+        if isinstance(self.split, Quantity) and self.split.rows and self.train_rows is not None:
+            raise ValueError("train_rows means nothing beside split.rows: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ClientSpec:
+        places = [key for key in ("data", "train", "hub") if getattr(self, key) is not None]
+        if len(places) != 1:
+            given = " and ".join(places) or "none"
+            raise ValueError(f"say where the rows are by one of data, train or hub ({given} given)")
+        place = places[0]
+        fields = type(self).model_fields
+        said = {key for key in self.model_fields_set if getattr(self, key) != fields[key].default}
+        stray = sorted(said - ANYWHERE - {place} - ONLY_WITH[place])
+        if stray:
+            raise ValueError(f"{stray[0]} means nothing beside {place}: leave it out")
+        if place != "data" and len(self.text) not in (1, 2):
+            raise ValueError("text must name one or two columns")
+        if place == "data" and (not self.names or len(set(self.names)) < len(self.names)):
+            raise ValueError(f"data is {list(self.names)}: name at least one data set, each once")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named data sets; none for files and a hub data set."""
+        return (self.data,) if isinstance(self.data, str) else self.data or ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The names of the clients this entry stands for."""
+        return (self.name,) if self.count is None else tuple(f"{self.name}-{i}" for i in range(self.count))

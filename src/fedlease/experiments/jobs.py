@@ -1,0 +1,98 @@
+"""Runs of a sweep in a common store: each under a name made of its spec, so that no run is done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedlease import __version__
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.files import read_json
+from fedlease.experiments.results import Run
+from fedlease.experiments.spec import Spec, make_spec
+from fedlease.experiments.work import Work, work
+
+DIVERGED = "diverged.json"
+"""What a run leaves in its folder when its training left the finite numbers."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be in the store.
+
+    Attributes:
+        name: of its folder: method, seed and a hash of everything its result depends on.
+        spec: the run.
+    """
+
+    name: str
+    spec: Spec
+
+    @cached_property
+    def work(self) -> Work:
+        """How much it will train and score."""
+        return work(self.spec)
+
+    def folder(self, store: Path) -> Path:
+        """Where it lies."""
+        return store / self.name
+
+    def diverged(self, store: Path) -> str | None:
+        """Why its training broke off, if it did."""
+        path = self.folder(store) / DIVERGED
+        return str(read_json(path)["error"]) if path.is_file() else None
+
+    def done(self, store: Path) -> bool:
+        """Whether it is complete.
+
+        Raises:
+            FedLeaseError: its record is of another version of fedlease.
+        """
+        folder = self.folder(store)
+        if not (folder / "record.json").is_file():
+            return False
+        record = Run(folder).record
+        found = record["versions"]["fedlease"]
+        if found != __version__:
+            raise FedLeaseError(
+                f"{folder / 'record.json'} is from fedlease {found} and this is {__version__}: "
+                "choose another --out, or remove the run"
+            )
+        return bool(record["status"] == "complete")
+
+
+def job(values: Mapping[str, Any], rate: float, seed: int | None = None) -> Job:
+    """Make a job of a preset's plain values, with a learning rate and a seed.
+
+    Raises:
+        FedLeaseError: the values are not a spec.
+    """
+    training = {**values.get("training", {}), "learning_rate": rate}
+    seeded = values if seed is None else {**values, "seed": seed}
+    spec = make_spec({**seeded, "training": training}, "preset")
+    name = f"{spec.method['name']}-{spec.seed}-{identity(spec)}"
+    return Job(name, spec.model_copy(update={"name": name}))
+
+
+def identity(spec: Spec) -> str:
+    """A hash of all that a run's result depends on; its name and the place of its data are left out."""
+    content = spec.model_dump(mode="json", exclude={"name", "method"})
+    content["data"].pop("root", None)
+    text = json.dumps({**content, "method": spec.settings()}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def left(jobs: Iterable[Job], store: Path) -> float:
+    """What is left of these jobs, in rows trained; a training that several of them share counts once."""
+    size, seen = 0.0, set[str]()
+    for one in jobs:
+        if one.done(store) or one.diverged(store):
+            continue
+        size += one.work.size - sum(rows for key, rows in one.work.shared.items() if key in seen)
+        seen |= one.work.shared.keys()
+    return size

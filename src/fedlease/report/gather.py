@@ -1,0 +1,174 @@
+"""From entries to the rows of a table: which runs stand for one row, and whether rows can be compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.report.records import Entry, Record, groups, label, metric
+from fedlease.report.statistics import Scores
+from fedlease.report.summary import last_scored
+
+
+@dataclass(frozen=True)
+class Row:
+    """The complete runs of one row in one section.
+
+    Attributes:
+        name: what the row is called.
+        method: its method's name; all presets of FedLEASE are ``"fedlease"``.
+        records: by seed, sorted.
+    """
+
+    name: str
+    method: str
+    records: Mapping[int, Record]
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Every client's score in the last scored round, by seed; without seeds in which none was scored."""
+        found = {seed: last_scored(record) for seed, record in self.records.items()}
+        return {seed: last.scores for seed, last in found.items() if last is not None}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one section, all with the same clients.
+
+    Attributes:
+        name: of the section; empty where there is only one.
+        groups: the clients of every group.
+        rows: by name, in the order they came.
+    """
+
+    name: str
+    groups: Mapping[str, Sequence[str]]
+    rows: Mapping[str, Row]
+
+
+def gather(entries: Sequence[Entry]) -> list[Part]:
+    """Sort complete runs into sections and rows, in the order they came.
+
+    Raises:
+        FedLeaseError: no run is complete; runs of different metrics; in one section runs with different
+            clients, with other rows for the same seed, or two different runs for the same row and seed.
+    """
+    complete = [entry for entry in entries if is_complete(entry)]
+    if not complete:
+        named = "; ".join(map(described, entries)) or "no run has a record yet"
+        raise FedLeaseError(f"there is no table: no run is complete ({named})")
+    for entry in complete:
+        if metric(entry.record) != metric(complete[0].record):
+            both = f"{metric(complete[0].record)} and {metric(entry.record)}"
+            raise FedLeaseError(
+                f"{_folder(complete[0])} and {_folder(entry)} are scored by {both}: they have no common table"
+            )
+    places: dict[str, dict[str, list[Entry]]] = {}
+    for entry in _told_apart(entries):  # incomplete runs hold their rows' places
+        runs = places.setdefault(entry.section, {}).setdefault(entry.row, [])
+        if is_complete(entry):
+            runs.append(entry)
+    in_sections = {name: [run for runs in rows.values() for run in runs] for name, rows in places.items()}
+    return [_part(name, runs) for name, runs in in_sections.items() if runs]
+
+
+def is_complete(entry: Entry) -> bool:
+    """Whether the run of an entry came to its end."""
+    return bool(entry.record["status"] == "complete")
+
+
+def described(entry: Entry) -> str:
+    """A run that is left out: row, section, seed, how far it came and where it lies."""
+    record = entry.record
+    done = f"{record['status']}, {len(record['rounds'])} of {record['spec']['rounds']} rounds"
+    section = f" {entry.section}" if entry.section else ""
+    return f"{entry.row}{section} seed {record['seed']}: {done}, {_folder(entry)}"
+
+
+def _folder(entry: Entry) -> str:
+    return os.path.normpath(entry.folder)
+
+
+def _part(name: str, entries: Sequence[Entry]) -> Part:
+    first = entries[0]
+    of_seed: dict[int, Entry] = {}
+    rows: dict[str, dict[int, Entry]] = {}
+    for entry in entries:
+        if groups(entry.record) != groups(first.record):
+            raise FedLeaseError(f"{_folder(first)} and {_folder(entry)} have different clients{_in(name)}")
+        seed = int(entry.record["seed"])
+        _check_same_rows(of_seed.setdefault(seed, entry), entry, seed)
+        there = rows.setdefault(entry.row, {}).setdefault(seed, entry)
+        if _found(there.record) != _found(entry.record):
+            raise FedLeaseError(
+                f"{_folder(there)} and {_folder(entry)} are two different runs of {entry.row}{_in(name)}, "
+                f"seed {seed}: name one of them"
+            )
+    made = {
+        row: Row(row, _family(next(iter(runs.values())).record), {s: runs[s].record for s in sorted(runs)})
+        for row, runs in rows.items()
+    }
+    return Part(name, groups(first.record), made)
+
+
+def _in(section: str) -> str:
+    return f" in {section}" if section else ""
+
+
+def _family(record: Record) -> str:
+    name = label(record)
+    return "fedlease" if name.startswith("fedlease") else name
+
+
+def _check_same_rows(first: Entry, other: Entry, seed: int) -> None:
+    for client, facts in first.record["clients"].items():
+        if facts.get("rows_hash") != other.record["clients"][client].get("rows_hash"):
+            raise FedLeaseError(
+                f"{_folder(first)} and {_folder(other)} are not of the same data: "
+                f"client {client} has other rows with seed {seed}"
+            )
+
+
+def _found(record: Record) -> tuple[Any, ...]:
+    """What makes two runs of a seed the same: times and machines may differ."""
+    return settings_of(record), [entry["metrics"] for entry in record["rounds"]]
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Rows that only have their method's name get the settings in which they differ from each other."""
+    settings: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in entries:
+        if entry.row == label(entry.record):
+            settings.setdefault((entry.section, entry.row), []).append(settings_of(entry.record))
+    return [
+        entry._replace(row=with_settings(entry, settings.get((entry.section, entry.row), ())))
+        for entry in entries
+    ]
+
+
+def with_settings(entry: Entry, all_settings: Iterable[Mapping[str, Any]]) -> str:
+    """The name of a row with the settings that any of the others has otherwise."""
+    own = settings_of(entry.record)
+    differing = [key for key in own if any(other.get(key) != own[key] for other in all_settings)]
+    said = ", ".join(f"{key}={_value(own[key])}" for key in differing)
+    return f"{entry.row} ({said})" if said else entry.row
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def settings_of(record: Record) -> dict[str, Any]:
+    """What can set apart two runs of a method on the same clients; how a machine computes does not."""
+    spec = record["spec"]
+    model, training = spec.get("model", {}), spec.get("training", {})
+    return {
+        **{key: value for key, value in spec["method"].items() if key != "name"},
+        "rounds": spec["rounds"],
+        **{f"training.{key}": value for key, value in training.items()},
+        **{f"model.{key}": model.get(key) for key in ("name", "max_length", "targets", "dropout")},
+    }

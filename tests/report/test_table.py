@@ -1,0 +1,278 @@
+"""What a table holds: rows, columns, cells, notes, and what cannot be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.report.records import Entry
+from fedlease.report.table import Cell, Table, make_table
+
+FEDIT = {0: [0.5, 0.6, 0.7, 0.8], 1: [0.55, 0.6, 0.7, 0.75], 2: [0.5, 0.5, 0.6, 0.8]}
+LEASE = {0: [0.6, 0.7, 0.7, 0.9], 1: [0.65, 0.75, 0.7, 0.85], 2: [0.6, 0.6, 0.7, 0.9]}
+
+
+def cell(table: Table, row: str, title: str, section: int = 0) -> Cell:
+    part = table.sections[section]
+    (place,) = [i for i, column in enumerate(part.columns) if column.title == title]
+    return part.rows[row][place]
+
+
+def titles(table: Table, section: int = 0) -> list[str]:
+    return [column.title for column in table.sections[section].columns]
+
+
+def said(table: Table, words: str) -> str:
+    (note,) = [note for note in table.notes if words in note]
+    return note
+
+
+@pytest.fixture
+def two(entry: Any) -> list[Entry]:
+    """FedIT and FedLEASE with three seeds."""
+    lease = {"method": "fedlease", "allocation": {"num_experts": 2}}
+    runs = [entry("FedIT", seed, scores) for seed, scores in FEDIT.items()]
+    return runs + [entry("FedLEASE", seed, scores, **lease) for seed, scores in LEASE.items()]
+
+
+def test_means_are_over_clients_first_and_spread_is_over_seeds(two: list[Entry]) -> None:
+    table = make_table(two)
+    expected = ["% Param", "experts", "red (2)", "blue (2)", "average", "Δ", "p"]
+    assert titles(table) == expected
+    assert table.title == "Test accuracy (%)"
+    for row, scores in (("FedIT", FEDIT), ("FedLEASE", LEASE)):
+        every = 100 * np.array(list(scores.values()))
+        for title, values in (("red (2)", every[:, :2]), ("blue (2)", every[:, 2:]), ("average", every)):
+            means = values.mean(axis=1)
+            value = cell(table, row, title).value
+            assert value is not None
+            assert value == pytest.approx((means.mean(), means.std(ddof=1), 3))
+
+
+def test_rows_are_compared_with_fedit_over_clients_and_seeds(two: list[Entry]) -> None:
+    table = make_table(two)
+    own, other = 100 * np.array(list(LEASE.values())), 100 * np.array(list(FEDIT.values()))
+    found = cell(table, "FedLEASE", "p").comparison
+    assert found is not None
+    assert found.p == pytest.approx(stats.ttest_rel(own.ravel(), other.ravel()).pvalue)
+    assert found.p_seeds == pytest.approx(stats.ttest_rel(own.mean(axis=1), other.mean(axis=1)).pvalue)
+    difference = cell(table, "FedLEASE", "Δ").value
+    assert difference is not None
+    assert difference.mean == pytest.approx((own - other).mean())
+    assert cell(table, "FedIT", "p") == Cell()
+    assert "against FedIT" in said(table, "12 pairs of 3 seeds.")
+    assert f"FedLEASE p = {found.p_seeds:.3f} (3 seeds)" in said(table, "by the averages of the seeds:")
+    assert "optimistic" in said(table, "share a model")
+
+
+def test_the_best_of_each_column_is_marked_as_it_is_shown(two: list[Entry]) -> None:
+    table = make_table(two)
+    best = {name: [c.best for c in cells] for name, cells in table.sections[0].rows.items()}
+    assert best["FedLEASE"] == [False, False, True, True, True, True, False]
+    assert not any(best["FedIT"])
+    assert not any(c.best for c in make_table(two[:3]).sections[0].rows["FedIT"])  # alone
+    reversed_ = make_table(two, against="fedlease")
+    assert not cell(reversed_, "FedIT", "Δ").best  # the reference is better
+
+
+def test_equal_numbers_stand_out_alike(entry: Any) -> None:
+    table = make_table([entry("a", 0, [0.5, 0.5, 0.25, 0.5]), entry("b", 0, [0.4, 0.600001, 0.25, 0.5])])
+    assert [cell(table, row, "red (2)").best for row in "ab"] == [True, True]
+
+
+def test_one_seed_has_no_spread(two: list[Entry]) -> None:
+    table = make_table([two[0], two[3]])
+    value = cell(table, "FedIT", "average").value
+    assert value is not None
+    assert value.deviation is None
+    assert table.notes[0] == (
+        "Test accuracy in percent after the last scored round, mean over clients; seed 0."
+    )
+    found = cell(table, "FedLEASE", "p").comparison
+    assert found is not None
+    assert found.p == pytest.approx(stats.ttest_rel(LEASE[0], FEDIT[0]).pvalue)
+    assert not [note for note in table.notes if "averages of the seeds" in note]
+
+
+def test_share_of_trained_parameters_and_number_of_experts(entry: Any) -> None:
+    scores = [0.5, 0.5, 0.5, 0.5]
+    told = {"parameters": {"base": 1000, "trained": {"A": 2, "B": 3}}}
+    table = make_table(
+        [
+            entry("a", 0, scores, **told, allocation={"num_experts": 3}),
+            entry("a", 1, scores, **told, allocation={"num_experts": 4}),
+            entry("old", 0, scores),
+        ]
+    )
+    assert cell(table, "a", "% Param").value == (pytest.approx(0.5), 0.0, 2)
+    assert cell(table, "a", "experts").value == (3.5, pytest.approx(0.5**0.5), 2)
+    assert cell(table, "old", "% Param").value is None
+    assert cell(table, "old", "experts").value is None
+
+
+def test_groups_of_different_sizes_also_have_the_mean_of_groups(entry: Any) -> None:
+    run = entry("a", 0, [0.5, 0.75, 0.75, 1.0])
+    run.record["clients"]["blue-0"]["group"] = "red"
+    table = make_table([run])
+    assert cell(table, "a", "average").value == (75.0, None, 1)
+    value = cell(table, "a", "mean of groups").value
+    assert value is not None
+    assert value.mean == pytest.approx((200 / 3 + 100) / 2)  # as in the paper's Table 6
+
+
+def test_only_the_last_scored_round_counts(two: list[Entry], record: Any) -> None:
+    rounds = record([0.1] * 4, [0.5] * 4, None, status="complete", seed=0)
+    table = make_table([two[0]._replace(row="long", record=rounds), two[0]._replace(record=rounds)])
+    assert cell(table, "long", "average").value == (50.0, None, 1)
+    later = record(None, None, None, [0.5] * 4, status="complete", seed=0)
+    table = make_table([two[0]._replace(record=rounds), two[0]._replace(row="long", record=later)])
+    assert said(table, "different rounds") == "Note: scores are of different rounds: FedIT 2, long 4."
+
+
+def test_sections_have_their_own_columns(entry: Any) -> None:
+    other = entry("FedIT", 0, [0.5] * 4, "most")
+    other.record["clients"]["blue-0"]["group"] = "green"
+    other.record["spec"]["clients"].append({"name": "green"})
+    runs = [entry("FedIT", 0, [0.5] * 4, "least"), other, entry("FFA", 0, [0.6] * 4, "least")]
+    table = make_table(runs)
+    assert [section.name for section in table.sections] == ["least", "most"]
+    assert titles(table, 0) == ["% Param", "red (2)", "blue (2)", "average", "Δ", "p"]
+    assert titles(table, 1)[1:5] == ["red (2)", "blue (1)", "green (1)", "average"]
+    assert table.rows == ("FedIT", "FFA")
+    assert list(table.sections[1].rows) == ["FedIT"]
+    assert said(table, "against FedIT").startswith("least: ")
+
+
+def test_the_best_row_is_compared_with_the_best_of_another_method(entry: Any) -> None:
+    mine = {"method": "fedlease"}
+    paper = {"method": "fedlease_paper"}
+    scores = {"FedIT": [0.5] * 4, "IFCA": [0.6, 0.65, 0.6, 0.6], "FedLEASE": [0.7, 0.75, 0.8, 0.7]}
+    runs = [
+        entry("FedIT", 0, scores["FedIT"]),
+        entry("IFCA", 0, scores["IFCA"], method="ifca"),
+        entry("FedLEASE", 0, scores["FedLEASE"], **mine),
+        entry("FedLEASE as published", 0, [0.7] * 4, **paper),
+    ]
+    table = make_table(runs)
+    p = stats.ttest_rel(scores["FedLEASE"], scores["IFCA"]).pvalue
+    assert said(table, "best row of another method") == (
+        "FedLEASE has the best average, +12.50 points to IFCA, the best row of another method: "
+        f"p = {p:.3f} (4 pairs of 1 seed)."
+    )
+    assert make_table(runs[2:]).sections[0].runner_up is None
+
+
+def test_the_row_of_reference(entry: Any) -> None:
+    scores = [0.5] * 4
+    small = [entry("r = 4", 0, scores), entry("FFA", 0, scores, method="ffa_lora")]
+    assert "against r = 4" in said(make_table(small), "Δ and p")  # by its method
+    assert "against FFA" in said(make_table(small, against="ffa"), "Δ and p")
+    named = [*small, entry("FedIT", 0, scores, method="other")]
+    assert "against FedIT" in said(make_table(named), "Δ and p")
+    without = make_table(small[1:])
+    assert titles(without) == ["% Param", "red (2)", "blue (2)", "average"]
+    with pytest.raises(FedLeaseError, match=r"--against x: there is no such row; there are: r = 4, FFA$"):
+        make_table(small, against="x")
+
+
+def test_equal_scores_have_no_p(entry: Any) -> None:
+    table = make_table([entry("FedIT", 0, [0.5] * 4), entry("twin", 0, [0.5] * 4, method="twin")])
+    found = cell(table, "twin", "p").comparison
+    assert found is not None
+    assert (found.p, found.wilcoxon) == (None, None)
+    assert "p undefined" in said(table, "best average")
+    assert not [note for note in table.notes if "optimistic" in note]
+
+
+def test_missing_seeds_are_told_and_the_common_ones_compared(two: list[Entry]) -> None:
+    table = make_table([run for run in two if (run.row, run.record["seed"]) != ("FedIT", 1)])
+    assert said(table, "seeds missing") == (
+        "Note: seeds missing: FedIT lacks 1. Rows are compared over the seeds both have."
+    )
+    own, other = (np.array([scores[seed] for seed in (0, 2)]) for scores in (LEASE, FEDIT))
+    found = cell(table, "FedLEASE", "p").comparison
+    assert found is not None
+    assert (found.pairs, found.seeds) == (8, 2)
+    assert found.p == pytest.approx(stats.ttest_rel(own.ravel(), other.ravel()).pvalue)
+    assert found.difference is not None
+    assert found.difference.mean == pytest.approx(100 * (own - other).mean())
+
+
+def test_incomplete_and_waiting_runs_are_named(two: list[Entry]) -> None:
+    stopped = {**two[0].record, "status": "running"}
+    runs = [two[0]._replace(record=stopped), *two[1:]]
+    table = make_table(runs, waiting=["IFCA seed 0, runs/ifca-0"])
+    assert table.rows == ("FedIT", "FedLEASE")  # in the order of all runs
+    assert said(table, "Left out") == (
+        "Left out, not complete: FedIT seed 0: running, 1 of 9 rounds, runs/FedIT-0."
+    )
+    assert said(table, "Not run yet") == "Not run yet: IFCA seed 0, runs/ifca-0."
+    with pytest.raises(FedLeaseError, match=r"no run is complete \(FedIT seed 0: running, 1 of 9 rounds"):
+        make_table(runs[:1])
+    with pytest.raises(FedLeaseError, match="no run has a record yet"):
+        make_table([])
+
+
+def test_clients_without_a_score_are_named(entry: Any) -> None:
+    table = make_table([entry("FedIT", 0, [0.5, None, 0.5, 0.5]), entry("b", 0, [0.6, 0.9, 0.6, 0.7])])
+    assert said(table, "not every client") == "Note: not every client was scored: FedIT seed 0 without red-1."
+    found = cell(table, "b", "Δ").comparison
+    assert found is not None
+    assert found.pairs == 3
+    silent = make_table([entry("FedIT", 0, [None] * 4), entry("b", 0, [0.6] * 4)])
+    assert cell(silent, "FedIT", "average").value is None
+    assert "without blue-0, blue-1, red-0, red-1" in said(silent, "not every client")
+
+
+def test_rows_of_plain_runs_tell_the_settings_that_differ(entry: Any) -> None:
+    def run(name: str, folder: int, **settings: Any) -> Entry:
+        made = entry(name, 0, [0.5] * 4, method=name)
+        made.record["spec"]["method"] = {"name": name, "rank": 4, **settings}
+        made.record["spec"]["training"] = {"learning_rate": 0.1 if folder < 3 else 0.2}
+        made.record["spec"]["model"] = {"name": "m", "threads": folder}
+        return made
+
+    runs = [
+        run("fedlease", 0, top_k=None),
+        run("fedlease", 1, top_k=2),
+        run("fedit", 2),
+        run("fedlease", 3, top_k=2),
+    ]
+    assert make_table(runs[:3]).rows == ("fedlease (top_k=none)", "fedlease (top_k=2)", "fedit")
+    assert make_table(runs[1:]).rows == (
+        "fedlease (training.learning_rate=0.1)",
+        "fedit",
+        "fedlease (training.learning_rate=0.2)",
+    )
+
+
+def test_two_runs_of_one_row_and_seed_must_be_the_same(entry: Any) -> None:
+    first, again = entry("FedIT", 0, [0.5] * 4), entry("FedIT", 0, [0.5] * 4)
+    again.record["rounds"][0]["seconds"]["total"] = 99.0
+    assert make_table([first, again, first]) == make_table([first])
+    other = entry("FedIT", 0, [0.5, 0.5, 0.5, 0.6])._replace(folder=first.folder / "other")
+    with pytest.raises(
+        FedLeaseError, match=r"FedIT-0 and runs/FedIT-0/other are two different runs of FedIT, seed 0"
+    ):
+        make_table([first, other])
+
+
+def test_other_rows_or_clients_are_refused(entry: Any) -> None:
+    first = entry("FedIT", 0, [0.5] * 4)
+    rows = entry("FFA", 0, [0.5] * 4)
+    rows.record["clients"]["red-1"]["rows_hash"] = "else"
+    with pytest.raises(FedLeaseError, match=r"not of the same data: client red-1 has other rows with seed 0"):
+        make_table([first, rows])
+    make_table([first._replace(section="a"), rows._replace(section="b")])
+    clients = entry("FFA", 1, [0.5] * 4)
+    del clients.record["clients"]["red-1"]
+    with pytest.raises(FedLeaseError, match=r"runs/FedIT-0 and runs/FFA-1 have different clients$"):
+        make_table([first, clients])
+    metric = entry("FFA", 0, [0.5] * 4)
+    metric.record["metric"] = "rougeL"
+    with pytest.raises(FedLeaseError, match="scored by accuracy and rougeL"):
+        make_table([first, metric])
