@@ -34,7 +34,7 @@ def test_without_a_router_a_client_has_its_clusters_expert_alone() -> None:
     expected = fedlease_by_hand([[0.1, 0.11], [2.0, 2.02]], A, 3)
     np.testing.assert_allclose(state.experts[A], expected, atol=1e-6)
     used = models(algorithm, state, engine)
-    assert used["b"].adapter == Adapter(2, normalize=True)
+    assert used["b"].adapter == Adapter(2)
     assert torch.equal(used["b"].weights[A], state.experts[A][1])
     one = {"A": 2 * 2 * 8 * 4, "B": 2 * 2 * 5 * 4}
     traffic = engine.take_traffic()

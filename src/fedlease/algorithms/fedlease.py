@@ -113,6 +113,8 @@ class FedLease:
 
     def adapter(self, experts: int = 1, assigned: int = 0) -> Adapter:
         """The plain adapter of the initial phase, or the mixture a client of a cluster uses."""
+        if experts == 1:  # nothing of a router: whatever its settings, the initial phase is the same
+            return Adapter(self.rank, self.alpha, self.dropout)
         top_k = None if self.top_k is None else min(self.top_k, experts)
         return Adapter(self.rank, self.alpha, self.dropout, experts, assigned, top_k, self.normalize_weights)
 

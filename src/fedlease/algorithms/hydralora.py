@@ -87,8 +87,9 @@ class HydraLoRA(PlainLora):
 
     def mixture(self, experts: int, assigned: int) -> Adapter:
         """One A, M B, and a softmax over all M of them."""
-        top_k = experts if experts > 1 else None
-        return Adapter(self.rank, self.alpha, self.dropout, experts, assigned, top_k, shared_a=experts > 1)
+        if experts == 1:
+            return self.adapter
+        return Adapter(self.rank, self.alpha, self.dropout, experts, assigned, top_k=experts, shared_a=True)
 
     def init(self, modules: Modules, seed: int) -> State:
         """Start from a seeded A and B = 0."""

@@ -157,6 +157,7 @@ def _means(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def clock(seconds: float) -> str:
+    """``12:05``: minutes and seconds."""
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     return f"{minutes}:{rest:02d}"
 

@@ -80,9 +80,8 @@ class SweepScreen:
             self._done[name] = 0.0
             if self._console.is_terminal:
                 self._bars[name] = self._bar.add_task(name, total=None, tail="")
-        if "whole" in event.said:
-            if name in self._bars:
-                self._bar.update(self._bars[name], total=event.said["whole"])
+        if "whole" in event.said and name in self._bars:
+            self._bar.update(self._bars[name], total=event.said["whole"])
         if "done" in event.said:
             self._done[name] = float(event.said["done"])
         if event.code is not None:

@@ -87,7 +87,10 @@ class Pool:
         except queue.Empty:
             return None
         if event.code is not None:
-            self._running.pop(event.name, None)
+            process = self._running.pop(event.name)
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
             if event.code == 0:
                 (self._logs / f"{event.name}.log").unlink(missing_ok=True)
         return event
@@ -106,6 +109,7 @@ class Pool:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def each(pool: Pool, asked: Mapping[str, Mapping[str, Any]], told: Callable[[Event], None]) -> None:

@@ -81,11 +81,15 @@ class Sweep:
     def runs(self) -> list[Job]:
         """The runs of all entries, each once; where no rate is chosen yet, with the lowest of them."""
         found = {}
-        for preset, cell in self._entries:
-            for seed in self._seeds(preset):
-                one = self._job(cell, seed) or job(cell.spec, min(self._trials[cell.rate]), seed)
-                found[one.name] = one
+        for seed, cell in self._by_seed():
+            one = self._job(cell, seed) or job(cell.spec, min(self._trials[cell.rate]), seed)
+            found[one.name] = one
         return list(found.values())
+
+    def _by_seed(self) -> list[tuple[int, Cell]]:
+        """Every entry with every seed: whole tables of one seed first."""
+        pairs = [(seed, cell) for preset, cell in self._entries for seed in self._seeds(preset)]
+        return sorted(pairs, key=lambda pair: pair[0])
 
     def _seeds(self, preset: Preset) -> Sequence[int]:
         return preset.size(self.size).seeds if self.seeds is None else self.seeds
@@ -182,12 +186,9 @@ class Sweep:
     def _todo(self) -> list[Job]:
         """What is left and can be started: trials first, then runs whose learning rate is chosen."""
         found = {one.name: one for one in self.trials if not one.diverged(self.store)}
-        for preset, cell in self._entries:
-            if self.tuned(cell.rate) is not None:
-                for seed in self._seeds(preset):
-                    one = self._job(cell, seed)
-                    assert one is not None
-                    found[one.name] = one
+        found |= {
+            one.name: one for seed, cell in self._by_seed() if (one := self._job(cell, seed)) is not None
+        }
         return [one for one in found.values() if not one.done(self.store)]
 
     def _asked(self, one: Job) -> dict[str, Any]:
