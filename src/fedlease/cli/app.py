@@ -101,6 +101,21 @@ def show(
 
 
 @app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="The figure's number in the paper: 2, 6a, or 6 for 6a to 6c.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.", metavar="DIR...")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A name or a folder; files already there are replaced. Else a new figNAME here."),
+    ] = None,
+) -> None:
+    """Draw a figure of the paper from runs, as a PNG and an SVG; several seeds are averaged."""
+    from fedlease.cli.figure import draw_figure
+
+    draw_figure(console(), name, folders, out)
+
+
+@app.command()
 def table(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs or sweeps.", metavar="DIR...")],
     against: Annotated[

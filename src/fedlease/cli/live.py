@@ -90,7 +90,7 @@ class Live:
             highlight=False,
         )
         start = work * done / spec.rounds
-        run = self._run = Going(method, spec.rounds, done + 1, work, start, start)
+        run = self._run = Going(method, spec.rounds, min(done + 1, spec.rounds), work, start, start)
         if self._console.is_terminal:
             run.task = self._bar.add_task("", total=work, completed=round(start), head="", tail="")
             self._bar.start()
@@ -115,7 +115,7 @@ class Live:
     def round(self, entry: dict[str, Any]) -> None:
         """Leave a line for a round that is done."""
         run = self._run
-        run.round = entry["round"] + 1
+        run.round = min(entry["round"] + 1, run.rounds)  # what comes after the last one belongs to it
         run.spoke = monotonic()
         said = [f"loss {mean(entry['loss'].values()):.3f}"] if entry["loss"] else []
         said += [f"{name} {100 * value:.1f} %" for name, value in _means(entry["metrics"]).items()]

@@ -142,7 +142,8 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
             store.write_record("running", history, _facts(federation, size, state))
             meter.round(entry, perf_counter() - wrote)
         _write_adapters(store.folder, federation, state, engine)
-        store.write_record("complete", history, _facts(federation, size, state))
+        facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+        store.write_record("complete", history, facts)
         meter.end(perf_counter() - began)
     return Run(store.folder)
 
@@ -174,6 +175,27 @@ def _entry(result: Round, meter: Meter) -> dict[str, Any]:
             "reused": measured.reused_seconds,
         },
     }
+
+
+def _routing(federation: Federation, state: Any, engine: InProcess, history: History) -> dict[str, Any]:
+    """What the record tells of the experts that clients use at the end; nothing without routers.
+
+    It is no part of a checkpoint: a run resumed after its last round finds it anew. The time counts as
+    scoring in the last round.
+    """
+    algorithm, began = federation.algorithm, perf_counter()
+    found = {}
+    for client in engine.ids:
+        model = algorithm.deploy(algorithm.serve(state, client), engine.kept.get(client, {}))
+        used = federation.sites[client].usage(model)
+        if used:
+            found[client] = {path: asdict(of) for path, of in used.items()}
+    if not found:
+        return {}
+    seconds, took = history.rounds[-1]["seconds"], perf_counter() - began
+    for key in ("total", "score"):
+        seconds[key] += took
+    return {"routing": found}
 
 
 def _write_adapters(folder: Path, federation: Federation, state: Any, engine: InProcess) -> None:

@@ -135,7 +135,7 @@ def _check_same_rows(first: Entry, other: Entry, seed: int) -> None:
 
 def _found(record: Record) -> tuple[Any, ...]:
     """What makes two runs of a seed the same: times and machines may differ."""
-    return _settings(record), [entry["metrics"] for entry in record["rounds"]]
+    return settings_of(record), [entry["metrics"] for entry in record["rounds"]]
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
@@ -143,15 +143,16 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
     settings: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in entries:
         if entry.row == label(entry.record):
-            settings.setdefault((entry.section, entry.row), []).append(_settings(entry.record))
+            settings.setdefault((entry.section, entry.row), []).append(settings_of(entry.record))
     return [
-        entry._replace(row=_with_settings(entry, settings.get((entry.section, entry.row), ())))
+        entry._replace(row=with_settings(entry, settings.get((entry.section, entry.row), ())))
         for entry in entries
     ]
 
 
-def _with_settings(entry: Entry, all_settings: Iterable[Mapping[str, Any]]) -> str:
-    own = _settings(entry.record)
+def with_settings(entry: Entry, all_settings: Iterable[Mapping[str, Any]]) -> str:
+    """The name of a row with the settings that any of the others has otherwise."""
+    own = settings_of(entry.record)
     differing = [key for key in own if any(other.get(key) != own[key] for other in all_settings)]
     said = ", ".join(f"{key}={_value(own[key])}" for key in differing)
     return f"{entry.row} ({said})" if said else entry.row
@@ -161,7 +162,7 @@ def _value(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def _settings(record: Record) -> dict[str, Any]:
+def settings_of(record: Record) -> dict[str, Any]:
     """What can set apart two runs of a method on the same clients; how a machine computes does not."""
     spec = record["spec"]
     model, training = spec.get("model", {}), spec.get("training", {})

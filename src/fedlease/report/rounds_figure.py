@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.canvas import OKABE_ITO, new_figure, save_figure
+from fedlease.report.canvas import MARKERS, color_of, legend_columns, new_figure, save_figure
 from fedlease.report.records import Record, average, groups, label, metric, scored
 
 ALL = "all clients"
-MARKERS = "os^Dv<>P"
 MOST_MARKERS = 20
 TITLE_WIDTH = 32
 """Letters of a panel's title in one line."""
@@ -45,8 +44,7 @@ def rounds_figure(records: Sequence[Record], path: Path) -> None:
     rows = -(-len(names) // columns)
     width = max(3.2 * columns, 4.8)
     labels = [label(record) for record in records]
-    fit = int(width / (0.7 + 0.09 * max(map(len, labels))))  # inches of a line, its marker and its name
-    beside = max(1, min(len(labels), fit))
+    beside = legend_columns(labels, width)
     figure = new_figure(width, 2.5 * rows + 0.4 + 0.2 * -(-len(labels) // beside))
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axis, name in zip(axes, names, strict=False):
@@ -66,7 +64,7 @@ def rounds_figure(records: Sequence[Record], path: Path) -> None:
 
 def _panel(axis: Axes, name: str, records: Sequence[Record], curves: Sequence[Curve]) -> None:
     for index, (record, (rounds, values)) in enumerate(zip(records, curves, strict=True)):
-        color, marker = OKABE_ITO[index % len(OKABE_ITO)], MARKERS[index % len(MARKERS)]
+        color, marker = color_of(index), MARKERS[index % len(MARKERS)]
         every = max(1, len(rounds) // MOST_MARKERS)
         style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "markevery": every}
         axis.plot(rounds, values, label=label(record), **style)

@@ -16,6 +16,7 @@ from fedlease.core.weights import Weights, part
 from fedlease.tasks.base import Encoded, Task
 from fedlease.training.loop import Step, Training, fit, predict
 from fedlease.training.resident import Resident
+from fedlease.training.usage import Usage, usage
 
 
 @dataclass
@@ -90,6 +91,18 @@ class TorchSite:
     def score(self, model: Model) -> Metrics:
         """Return the task's metrics on the test rows."""
         return self.task.metrics(*self._predict(model, self.test_rows, "score"))
+
+    def usage(self, model: Model) -> dict[str, Usage]:
+        """Return how each adapted module uses its experts on the test rows; empty without a router."""
+        if model.adapter.experts == 1:
+            return {}
+        network, resident = self.resident.put(model, self.labels), self.resident
+
+        def told(step: Step) -> None:
+            self._tell(step, "score", 0)
+
+        size = self.settings.score_batch_size
+        return usage(network, self.task, self.test_rows, resident.base.pad_id, size, resident.device, told)
 
     def _predict(self, model: Model, rows: Encoded, purpose: str) -> tuple[Tensor, Tensor]:
         network = self.resident.put(model, self.labels)

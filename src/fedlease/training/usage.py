@@ -1,0 +1,112 @@
+"""Which experts a mixture uses: how many a token, and how much of each (Figure 6c of FedLEASE)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from fedlease.tasks.base import Encoded, Task
+from fedlease.tasks.batching import in_length_order
+from fedlease.training.loop import Step
+from fedlease.tuner import FedLeaseLayer
+
+MOST_ROWS = 200
+"""Rows that are looked at, the first ones."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one adapted module does with its experts, over all tokens seen.
+
+    Attributes:
+        experts: mean number of experts a token uses, those whose weight is not 0: between 1 and M.
+        weights: mean weight of each of the M experts, in expert order.
+    """
+
+    experts: float
+    weights: tuple[float, ...]
+
+
+@torch.inference_mode()
+def usage(
+    model: nn.Module,
+    task: Task,
+    data: Encoded,
+    pad_id: int,
+    batch_size: int,
+    device: torch.device,
+    watch: Callable[[Step], None],
+) -> dict[str, Usage]:
+    """Return how each adapted module uses the experts of its active adapter, by the module's path.
+
+    The first `MOST_ROWS` rows go through the model as in scoring; padding is not counted.
+    """
+    model.eval()
+    counts = _Counts()
+    lengths = data.lengths[:MOST_ROWS]
+    done = 0
+    with _counted(model, counts):
+        for rows in in_length_order(lengths, batch_size):
+            began = perf_counter()
+            batch = {name: tensor.to(device) for name, tensor in task.collate(data, rows, pad_id).items()}
+            batch.pop("labels", None)
+            counts.mask = batch["attention_mask"].bool()
+            model(**batch)
+            done += len(rows)
+            watch(Step(len(rows), done, len(lengths), None, perf_counter() - began))
+    return {path: counts.of(path) for path in counts.tokens}
+
+
+class _Counts:
+    """Sums over the tokens seen so far, by module: tokens, experts used, weights [M]."""
+
+    def __init__(self) -> None:
+        self.mask = torch.empty(0, dtype=torch.bool)
+        self.tokens: Counter[str] = Counter()
+        self._used: Counter[str] = Counter()
+        self._weights: dict[str, Tensor] = {}
+
+    def add(self, path: str, weights: Tensor) -> None:
+        """Count what a module does with one batch: [..., M]."""
+        rows = weights.flatten(0, -2)
+        if len(rows) == self.mask.numel():  # else the module sees one vector a row, such as a pooler
+            rows = rows[self.mask.flatten()]
+        self.tokens[path] += len(rows)
+        self._used[path] += int((rows > 0).sum())
+        sums = rows.double().sum(0).cpu()
+        self._weights[path] = self._weights[path] + sums if path in self._weights else sums
+
+    def of(self, path: str) -> Usage:
+        """The means; six decimals say all there is, and keep a record short."""
+        tokens = self.tokens[path]
+        weights = (self._weights[path] / tokens).tolist()
+        return Usage(round(self._used[path] / tokens, 6), tuple(round(weight, 6) for weight in weights))
+
+
+@contextmanager
+def _counted(model: nn.Module, counts: _Counts) -> Iterator[None]:
+    """While this is open, every adapted module's input is counted."""
+
+    def hook(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            assert isinstance(layer, FedLeaseLayer)
+            counts.add(path, layer.weights_of(inputs[0], layer.active_adapters[0]))
+
+        return count
+
+    handles = [
+        module.register_forward_pre_hook(hook(path))
+        for path, module in model.named_modules()
+        if isinstance(module, FedLeaseLayer)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
