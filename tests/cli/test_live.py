@@ -13,6 +13,7 @@ from rich.console import Console
 import fedlease
 from fedlease.cli.live import Live
 from fedlease.core.progress import Progress
+from fedlease.experiments.spec import make_spec
 
 
 class EveryStep(Live):
@@ -97,7 +98,9 @@ def test_a_run_that_only_lacks_its_adapters_has_no_rounds_to_do() -> None:
 def a_federation() -> tuple[Any, Any, int]:
     """What `Live.begin` is told of two rounds of one client with eight rows."""
     site = SimpleNamespace(train_rows=range(8), test_rows=range(4))
-    training = SimpleNamespace(epochs=1)
-    spec = SimpleNamespace(method={"name": "fedit"}, rounds=2, score_every=1, training=training)
+    clients = [{"name": name, "data": "tone"} for name in ("a", "b")]
+    spec = make_spec(
+        {"rounds": 2, "method": {"name": "fedit"}, "training": {"epochs": 1}, "clients": clients}
+    )
     plan = SimpleNamespace(precision="float32", attention="sdpa", threads=1, why="asked for")
     return spec, SimpleNamespace(sites={"a": site}, plan=plan), 0

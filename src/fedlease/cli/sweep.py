@@ -16,6 +16,9 @@ from fedlease.experiments.sweep import Sweep
 EVERY = 60.0
 """Seconds between plain lines."""
 
+EARLY = 0.03
+"""Up to this share of the work the pace so far says little: starting up is in it."""
+
 
 def hours(seconds: float) -> str:
     """``2 h 05 min``, ``12 min``, ``under a minute``."""
@@ -41,7 +44,7 @@ class SweepScreen:
         self._jobs: dict[str, Job] = {}
         self._done: dict[str, float] = {}
         self._began = self._spoke = monotonic()
-        self._whole = 0.0
+        self._whole = self._took = 0.0
         self._started: dict[str, float] = {}
 
     def begin(self, sweep: Sweep, pace: float) -> None:
@@ -50,10 +53,10 @@ class SweepScreen:
         for line in plan(sweep):
             self._console.print(line, highlight=False, soft_wrap=True)
         if pace:
-            took = hours(self._whole / pace / sweep.processes)
+            self._took = self._whole / pace / sweep.processes
             self._console.print(
-                f"This will take about {took}: {self._whole:.0f} rows at {pace:.0f} rows/s in each of "
-                f"{sweep.processes} process(es), measured just now.",
+                f"This will take about {hours(self._took)}: {self._whole:.0f} rows at {pace:.0f} rows/s in each "
+                f"of {sweep.processes} process(es), measured just now.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -101,13 +104,11 @@ class SweepScreen:
             self._console.print(f"  {self._tail()}", highlight=False)
 
     def _tail(self) -> str:
-        """How much is done and how long the rest will take at the pace so far."""
-        done = sum(self._done.values())
-        if not done or not self._whole:
-            return "0 %"
-        share = min(done / self._whole, 1.0)
+        """How much is done and how long the rest will take, at the pace so far once there is one."""
+        share = min(sum(self._done.values()) / self._whole, 1.0) if self._whole else 1.0
         spent = monotonic() - self._began
-        return f"{100 * share:.0f} %, {hours(spent / share * (1 - share))} left"
+        left = spent / share * (1 - share) if share > EARLY else max(self._took - spent, 0.0)
+        return f"{100 * share:.0f} %, {hours(left)} left"
 
     def stop(self) -> None:
         """Leave the terminal in order."""
