@@ -1,7 +1,7 @@
 """Fill docs/results.md from sweeps: python benchmarks/results_page.py RUNS [--page docs/results.md].
 
-Between ``<!-- table1 -->`` and ``<!-- end -->`` stands what `fedlease table` prints for RUNS/table1-small, how it was
-run, and the paper's numbers. The words around are left as they are.
+Between ``<!-- table1 -->`` and ``<!-- end -->`` stands what `fedlease table` prints for RUNS/table1-small,
+how it was run, and the paper's numbers. The words around are left as they are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from published import PUBLISHED, Rows
-
 from fedlease.cli.collect import collect, title_of, waiting
 from fedlease.core.files import write_bytes
 from fedlease.experiments.manifest import Manifest, read_manifest
@@ -21,6 +19,7 @@ from fedlease.report.records import Record
 from fedlease.report.summary import total_seconds
 from fedlease.report.table import make_table
 from fedlease.report.table_formats import FORMATS
+from published import PUBLISHED, Rows
 
 
 def main() -> None:

@@ -55,8 +55,8 @@ class SweepScreen:
         if pace:
             self._took = self._whole / pace / sweep.processes
             self._console.print(
-                f"This will take about {hours(self._took)}: {self._whole:.0f} rows at {pace:.0f} rows/s in each "
-                f"of {sweep.processes} process(es), measured just now.",
+                f"This will take about {hours(self._took)}: {self._whole:.0f} rows at {pace:.0f} rows/s in "
+                f"each of {sweep.processes} process(es), measured just now.",
                 highlight=False,
                 soft_wrap=True,
             )
