@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,13 +12,14 @@ from torch.nn import functional
 
 from fedlease.core.adapter import Adapter
 from fedlease.core.errors import FedLeaseError
-from fedlease.tuner.base import add_to_weight, features_of
+from fedlease.tuner.base import add_to_weight
 from fedlease.tuner.config import FedLeaseConfig
+from fedlease.tuner.held import HeldWeights
 from fedlease.tuner.router import adaptive_top_m, top_k
-from fedlease.tuner.stacks import check_shape, join, split
+from fedlease.tuner.stacks import join
 
 
-class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+class FedLeaseLayer(HeldWeights, BaseTunerLayer):  # type: ignore[misc]
     """``y = W0 x + alpha / r * sum_m w_m(x) B_m A_m x`` (Eq. 5) for d inputs and l outputs.
 
     ``w(x)`` comes from `adaptive_top_m`, or from `top_k` where the adapter says so. With a single expert
@@ -56,18 +55,7 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     merged: bool
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: FedLeaseConfig) -> None:
-        super().__init__()
-        self.in_features, self.out_features = features_of(base_layer)
-        self.base_layer = base_layer
-        self.fedlease_A = nn.ParameterDict({})
-        self.fedlease_B = nn.ParameterDict({})
-        self.fedlease_router = nn.ParameterDict({})
-        self.fedlease_frozen_A = nn.ParameterDict({})
-        self.fedlease_frozen_B = nn.ParameterDict({})
-        self.fedlease_fixed_A = nn.ParameterDict({})
-        self.fedlease_fixed_B = nn.ParameterDict({})
-        self.adapters: dict[str, Adapter] = {}
-        self.configs: dict[str, FedLeaseConfig] = {}
+        super().__init__(base_layer)
         self.merged_adapters: list[str] = []
         self._disable_adapters = False
         self._active_adapter = adapter_name
@@ -75,37 +63,11 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     def update_layer(self, adapter_name: str, config: FedLeaseConfig) -> None:
         """Add an adapter with fresh weights, as the config describes it."""
-        adapter = config.adapter
-        self.adapters[adapter_name] = adapter
-        self.configs[adapter_name] = config
         weight = getattr(self.get_base_layer(), "weight", None)
         device = weight.device if isinstance(weight, Tensor) else None
         double = isinstance(weight, Tensor) and weight.dtype == torch.float64
-        dtype = torch.float64 if double else torch.float32
-        for name, shape in self._shapes(adapter).items():
-            container = getattr(self, name)
-            container[adapter_name] = nn.Parameter(torch.zeros(shape, device=device, dtype=dtype))
-        self._reset(adapter_name, config)
+        self.add(adapter_name, config, device, torch.float64 if double else torch.float32)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
-
-    def _shapes(self, adapter: Adapter) -> dict[str, tuple[int, ...]]:
-        others, r, d, l = adapter.experts - 1, adapter.rank, self.in_features, self.out_features  # noqa: E741
-        shapes: dict[str, tuple[int, ...]] = {"fedlease_A": (r, d), "fedlease_B": (l, r)}
-        if others:
-            shapes["fedlease_router"] = (adapter.slots, d)
-            shapes["fedlease_frozen_B"] = (others, l, r)
-            if not adapter.shared_a:
-                shapes["fedlease_frozen_A"] = (others, r, d)
-        if adapter.fixed:
-            shapes["fedlease_fixed_A"], shapes["fedlease_fixed_B"] = (adapter.fixed, d), (l, adapter.fixed)
-        return shapes
-
-    def _reset(self, adapter_name: str, config: FedLeaseConfig) -> None:
-        nn.init.kaiming_uniform_(self.fedlease_A[adapter_name], a=math.sqrt(5))
-        if not config.init_lora_weights:
-            nn.init.normal_(self.fedlease_B[adapter_name], std=0.02)
-        if adapter_name in self.fedlease_router and config.router_init == "normal":
-            nn.init.normal_(self.fedlease_router[adapter_name], std=0.02)
 
     # PEFT turns gradients on for every container of an adapter it activates; releases before 0.20 have no
     # way to declare an exception, so what is frozen is frozen again after each such call.
@@ -193,76 +155,6 @@ class FedLeaseLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         logits = functional.linear(x, self.fedlease_router[adapter_name].to(x.dtype))
         weights = self._weights(logits, adapter)
         return join(weights[..., 0], weights[..., 1:].movedim(-1, 0), adapter.assigned).movedim(0, -1)
-
-    @torch.no_grad()
-    def load(
-        self,
-        adapter_name: str,
-        A: Tensor,
-        B: Tensor,
-        router: Tensor | None = None,
-        assigned: int | None = None,
-        fixed: tuple[Tensor, Tensor] | None = None,
-    ) -> None:
-        """Overwrite an adapter's weights in place; parameters stay the same objects.
-
-        Args:
-            adapter_name: an adapter of this layer.
-            A: [M, r, d] in expert order, or [r, d] with one expert or an A that all share.
-            B: [M, l, r], or [l, r] with one expert.
-            router: [slots, d]; None with one expert.
-            assigned: index of the expert that trains from now on; None leaves it.
-            fixed: the frozen companion's A [R, d] and B [l, R], of any rank R; None without one.
-
-        Raises:
-            FedLeaseError: a shape that does not fit, or an expert that does not exist.
-        """
-        adapter = self.adapters[adapter_name]
-        if assigned is not None:
-            adapter = replace(adapter, assigned=assigned)
-        M, r, d, l = adapter.experts, adapter.rank, self.in_features, self.out_features  # noqa: E741
-        check_shape("A", A, (M, r, d) if adapter.stacked("A") else (r, d))
-        check_shape("B", B, (M, l, r) if M > 1 else (l, r))
-        check_shape("router", router, (adapter.slots, d) if M > 1 else None)
-        if adapter.fixed or fixed:
-            adapter = self._load_fixed(adapter_name, adapter, fixed)
-        self.adapters[adapter_name] = adapter
-        # save_pretrained writes the config: it must name the expert that was set apart.
-        self.configs[adapter_name].assigned_expert = adapter.assigned
-        for kind, tensor in (("A", A), ("B", B)):
-            own = tensor
-            if adapter.stacked(kind):
-                own, others = split(tensor, adapter.assigned)
-                getattr(self, f"fedlease_frozen_{kind}")[adapter_name].copy_(others)
-            getattr(self, f"fedlease_{kind}")[adapter_name].copy_(own)
-        if router is not None:
-            self.fedlease_router[adapter_name].copy_(router)
-
-    def _load_fixed(self, name: str, adapter: Adapter, fixed: tuple[Tensor, Tensor] | None) -> Adapter:
-        """Put a frozen companion in the place of the one there is; its rank may differ."""
-        if fixed is None or not adapter.fixed:
-            raise FedLeaseError("a frozen companion is given or missing, and the adapter says otherwise")
-        rank = fixed[0].shape[0]
-        check_shape("fixed_A", fixed[0], (rank, self.in_features))
-        check_shape("fixed_B", fixed[1], (self.out_features, rank))
-        for container, tensor in zip((self.fedlease_fixed_A, self.fedlease_fixed_B), fixed, strict=True):
-            like = container[name]
-            container[name] = nn.Parameter(tensor.to(like.device, like.dtype), requires_grad=False)
-        self.configs[name].fixed_rank = rank
-        return replace(adapter, fixed=rank)
-
-    def read(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return copies of ``(A, B, router)`` in the layout `load` takes, without gradients."""
-        adapter = self.adapters[adapter_name]
-        held = []
-        for kind in ("A", "B"):
-            own = getattr(self, f"fedlease_{kind}")[adapter_name].detach()
-            if adapter.stacked(kind):
-                others = getattr(self, f"fedlease_frozen_{kind}")[adapter_name].detach()
-                own = join(own, others, adapter.assigned)
-            held.append(own.clone())
-        router = self.fedlease_router[adapter_name].detach().clone() if adapter.slots else None
-        return held[0], held[1], router
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add adapters of one expert to the base weight; `FedLeaseError` where there are more experts.
