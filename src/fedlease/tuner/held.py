@@ -16,7 +16,7 @@ from fedlease.tuner.stacks import check_shape, join, split
 
 
 class HeldWeights(nn.Module):
-    """Parameters of LoRA experts beside a module of d inputs and l outputs; `FedLeaseLayer` says their names."""
+    """Parameters of LoRA experts beside a module of d inputs and l outputs; `FedLeaseLayer` names them."""
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
