@@ -201,6 +201,16 @@ def test_unknown_presets_and_sizes_list_what_there_is() -> None:
         Sweep([find("table1")], "huge", Path("x"))
 
 
+def test_missing_data_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEDLEASE_DATA", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        FedLeaseError, match=r"name a folder in FEDLEASE_DATA that holds glue/TASK/train\.jsonl"
+    ):
+        Sweep([find("table1")], "small", tmp_path).run(Silent())
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_spec_is_known_by_what_its_result_depends_on(tiny: Path) -> None:
     cell = tiny_preset(str(tiny)).cells(SMALL)[0]
     spec = job(cell.spec, 1e-3, 0).spec

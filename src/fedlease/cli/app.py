@@ -165,7 +165,8 @@ def sweep(
     finally:
         watcher.stop()
     for preset in asked.presets:
-        what = "table" if preset.name.startswith("table") else f"figure {preset.name.removeprefix('fig')}"
+        figure = preset.name.removeprefix("fig")
+        what = "table" if figure == preset.name else f"figure {figure}"
         screen.print(f"fedlease {what} {asked.folder(preset)}", highlight=False, soft_wrap=True)
 
 

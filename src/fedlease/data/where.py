@@ -60,6 +60,18 @@ def locate(
     )
 
 
+def check_glue(env: Mapping[str, str]) -> None:
+    """Refuse to begin where GLUE is neither in a folder nor on a hub that answers.
+
+    Raises:
+        FedLeaseError: it says where to put the data.
+    """
+    if locate(None, env).kind == "generated":
+        raise FedLeaseError(
+            f"GLUE is not here and the hub does not answer: name a folder in {VARIABLE} that holds {_LAYOUT}"
+        )
+
+
 def _checked(root: Path, named_by: str) -> Path:
     if not root.is_dir():
         raise FedLeaseError(f"{named_by}: there is no folder {root}; name one that holds {_LAYOUT}")

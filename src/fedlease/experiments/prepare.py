@@ -82,6 +82,15 @@ def settle(spec: Spec, beside: Path) -> Places:
     return Places(beside.resolve(), found, resolve(model.name, beside), plan)
 
 
+def read_rows(spec: Spec, places: Places) -> dict[ClientId, ClientData]:
+    """Read the rows of every client.
+
+    Raises:
+        FedLeaseError: rows that are not there, too few, or cannot be read.
+    """
+    return federate(_plans(spec, places.beside), places.root, spec.seed, held_out=spec.data.held_out)
+
+
 def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path | None = None) -> Federation:
     """Read the rows, load the base and make the sites; with ``memory``, sites that remember trainings there.
 
@@ -89,8 +98,8 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
         FedLeaseError: data or model that cannot be used.
     """
     algorithm = spec.algorithm()
-    beside, plan, model = places.beside, places.plan, spec.model
-    data = federate(_plans(spec, beside), places.root, spec.seed, held_out=spec.data.held_out)
+    plan, model = places.plan, spec.model
+    data = read_rows(spec, places)
     torch.set_num_threads(plan.threads)
     base = load_base(
         places.model,

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.data.catalog import GLUE
+from fedlease.data.where import check_glue
 from fedlease.experiments.jobs import Job, job, left
 from fedlease.experiments.manifest import Manifest, Place, Tuned, write_manifest
 from fedlease.experiments.pool import Event, Pool, each
+from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.presets.kinds import Cell, Preset, Size, Values
 from fedlease.experiments.results import Run
+from fedlease.experiments.spec import Spec
 
 
 class Watcher(Protocol):
@@ -129,6 +133,8 @@ class Sweep:
             FedLeaseError: a run failed; the others were done all the same.
         """
         todo = self._todo()
+        if todo:
+            _check_data(todo[0].spec)
         with Pool(self.store / "logs") as pool:
             watcher.begin(self, self._pace(pool, todo[0]) if todo else 0.0)
             failed = self._go(pool, watcher)
@@ -230,6 +236,14 @@ class Sweep:
                 if (one := self._job(cell, seed)) is not None
             ]
             write_manifest(self.folder(preset), Manifest(preset.name, self.size, preset.title, places, known))
+
+
+def _check_data(spec: Spec) -> None:
+    """Find out in seconds, before any process starts, that there is data to run on."""
+    named = {name for entry in spec.clients for name in entry.names}
+    if named & GLUE.keys() and spec.data.root is None:
+        check_glue(os.environ)
+    read_rows(spec, settle(spec, Path.cwd()))
 
 
 def _next(waiting: Sequence[Job], active: Iterable[Job]) -> Job:
