@@ -12,6 +12,8 @@ from fedlease.algorithms.ifca_lora import CHOICE
 from fedlease.algorithms.registry import build
 from fedlease.core.adapter import Adapter, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.protocols import Message
+from fedlease.core.seeds import derive
 from fedlease.engines.inprocess import InProcess
 
 a, b = 2 * 8 * 4, 2 * 5 * 4  # bytes of A and B of both modules at rank 2
@@ -67,14 +69,13 @@ def test_ifca_clusters_start_apart_and_clients_choose_the_least_loss() -> None:
     targets = {"a": 0.1, "b": 4.0, "c": 0.11, "d": 4.1}
     algorithm = build("ifca_lora", rank=2, clusters=2)
     engine = InProcess(algorithm, sites(targets))
-    state = algorithm.round(algorithm.init(MODULES, 0), engine)
-    starters = sorted(engine.take_traffic().up)
-    assert len(starters) == 2
-    clusters = [halfway(start(A), targets[c]) for c in starters]
-    found = sorted(state.clusters[A].numpy().tolist())
-    np.testing.assert_allclose(found, sorted(c.tolist() for c in clusters), atol=1e-6)
-    before = state.clusters
-    state = algorithm.round(state, engine)
+    seen = _Recorder(engine)
+    state = algorithm.round(algorithm.init(MODULES, 0), seen)
+    (_, starts), _ = seen.all
+    assert len(starts) == 2
+    before = {key: torch.stack([starts[c].weights[key] for c in _drawn(starts)]) for key in state.clusters}
+    for client, answer in starts.items():
+        np.testing.assert_allclose(answer.weights[A], halfway(start(A), targets[client]), atol=1e-6)
     for client, target in targets.items():
         losses = [
             sum(np.square(goal(t[j].shape, target) - t[j].double().numpy()).sum() for t in before.values())
@@ -87,22 +88,31 @@ def test_ifca_clusters_start_apart_and_clients_choose_the_least_loss() -> None:
         expected = np.mean([halfway(old, target) for target in members], axis=0) if members else old
         np.testing.assert_allclose(state.clusters[A][j], expected, atol=1e-6)
     traffic = engine.take_traffic()
-    assert traffic.down["a"] == {"A": 2 * a, "B": 2 * b}
-    assert traffic.up["a"] == {"A": a, "B": b}
+    extra = int("a" in starts)  # it trained the common start too
+    assert traffic.down["a"] == {"A": (2 + extra) * a, "B": (2 + extra) * b}
+    assert traffic.up["a"] == {"A": (1 + extra) * a, "B": (1 + extra) * b}
     used = models(algorithm, state, engine)["a"]
     assert torch.equal(used.weights[B], state.clusters[B][state.choices["a"]])
+
+
+def _drawn(clients):  # type: ignore[no-untyped-def]
+    """In the order in which the seed draws them."""
+    return sorted(clients, key=lambda client: derive(0, "ifca", client))
 
 
 def test_ifca_asks_other_clients_where_one_does_not_start_its_cluster() -> None:
     algorithm = build("ifca_lora", rank=2, clusters=2)
     engine = InProcess(algorithm, sites({"a": 0.1, "b": 4.0, "c": 2.0}))
-    algorithm.round(algorithm.init(MODULES, 0), engine)
-    first = sorted(engine.take_traffic().up)
+    first, second, third = _drawn(("a", "b", "c"))
     engine = Unreliable(algorithm, sites({"a": 0.1, "b": 4.0, "c": 2.0}))
-    engine.missing = frozenset({(1, first[0])})
-    state = algorithm.round(algorithm.init(MODULES, 0), engine)
+    engine.missing = frozenset({(1, first)})
+    seen = _Recorder(engine)
+    state = algorithm.round(algorithm.init(MODULES, 0), seen)
     assert len(state.clusters[A]) == 2
-    assert sorted(engine.take_traffic().up) == sorted({"a", "b", "c"} - {first[0]})
+    assert [sorted(answers) for task, answers in seen.all if task == "start"] == [[second], [third]]
+    engine.missing = frozenset({(1, first), (1, second)})
+    with pytest.raises(FedLeaseError, match="too few to start 2 clusters"):
+        algorithm.round(algorithm.init(MODULES, 0), engine)
 
 
 def test_flora_adds_the_mean_update_exactly_whatever_the_ranks() -> None:
@@ -133,9 +143,11 @@ class _Recorder:
 
     def __init__(self, engine: InProcess) -> None:
         self.engine, self.ids = engine, engine.ids
+        self.all: list[tuple[str, dict[str, Message]]] = []
 
     def each(self, task, down):  # type: ignore[no-untyped-def]
         self.last = self.engine.each(task, down)
+        self.all.append((task, self.last))
         return self.last
 
 

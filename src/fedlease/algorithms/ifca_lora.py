@@ -48,8 +48,8 @@ class IFCALoRA(PlainLora):
     """One LoRA adapter per cluster; each round a client takes the one of least training loss and trains it.
 
     Trains A, B of the chosen cluster; sends up A, B and the choice; sends down all k clusters' A, B; keeps
-    the choice. The first round trains one client a cluster: with B = 0 all clusters would be the same
-    function, so each starts from the short local training of a different client.
+    the choice. With B = 0 all clusters would be the same function, so at first k clients, drawn by the seed,
+    train alone, and each cluster starts from one of them.
 
     Attributes:
         clusters: k, which IFCA does not find out.
@@ -75,12 +75,11 @@ class IFCALoRA(PlainLora):
     def round(self, state: State, clients: Clients) -> State:
         """Clients choose and train; a cluster's adapter is the mean over who chose it."""
         number = state.round + 1
-        if not state.clusters:
-            return State(number, state.seed, state.start, self._first_clusters(state, clients))
-        answers = clients.each("train", to_all(clients.ids, state.clusters, number))
+        clusters = state.clusters or self._first_clusters(state, clients)
+        answers = clients.each("train", to_all(clients.ids, clusters, number))
         chosen = {client: int(answer.facts["choice"]) for client, answer in answers.items()}
-        groups = [[c for c in chosen if chosen[c] == j] for j in range(_count(state.clusters))]
-        after = average_within(groups, answers, state.clusters, self.weighting)
+        groups = [[c for c in chosen if chosen[c] == j] for j in range(_count(clusters))]
+        after = average_within(groups, answers, clusters, self.weighting)
         return State(number, state.seed, state.start, after, {**state.choices, **chosen})
 
     def _first_clusters(self, state: State, clients: Clients) -> Weights:
@@ -92,12 +91,14 @@ class IFCALoRA(PlainLora):
             asked, waiting = waiting[:count], waiting[count:]
             answers = clients.each("start", to_all(asked, state.start, state.round + 1))
             trained += [answers[client].weights for client in asked if client in answers]
-        if not trained:
-            raise FedLeaseError("ifca_lora: no client answered, so no cluster can start")
+        if len(trained) < self.clusters:
+            raise FedLeaseError(
+                f"ifca_lora: {len(trained)} client(s) answered, too few to start {self.clusters} clusters"
+            )
         return stack(trained)
 
     def start(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
-        """Client, first round: train the common start alone and send it up."""
+        """Client, before the first choice: train the common start alone and send it up."""
         return Message(train_lora(self.adapter, down.weights, down, site, purpose="start")), kept
 
     def train(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:  # noqa: ARG002
