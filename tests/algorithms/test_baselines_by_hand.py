@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics.pairwise import cosine_distances
 from test_by_hand import A, B, goal, halfway
-from toy import MODULES, ToySite, Unreliable, models, play, sites
+from toy import MODULES, ToySite, Unreliable, WatchedSite, models, play, sites
 
 from fedlease.algorithms.ifca_lora import CHOICE
 from fedlease.algorithms.registry import build
@@ -130,12 +131,52 @@ def test_flora_adds_the_mean_update_exactly_whatever_the_ranks() -> None:
         folded = state.folded["layer.0.query.fixed_B"] @ state.folded["layer.0.query.fixed_A"]
         np.testing.assert_allclose(folded, total, atol=1e-4)
         used = models(algorithm, state, engine)["x"]
-        assert used.adapter.alpha == used.adapter.rank
-        np.testing.assert_allclose(used.weights[B] @ used.weights[A], total, atol=1e-4)
+        assert not used.weights[B].any()  # what is folded is all there is
+        product = used.weights["layer.0.query.fixed_B"] @ used.weights["layer.0.query.fixed_A"]
+        np.testing.assert_allclose(product, total, atol=1e-4)
     assert len(state.folded["layer.0.query.fixed_A"]) <= 4  # 3 ranks a round would be 9 by now
     assert torch.equal(
         models(algorithm, algorithm.init(MODULES, 0), engine)["y"].weights[A], lora_init(MODULES, 1, 0)[A]
     )
+
+
+def test_flora_trains_a_fresh_adapter_on_the_folded_base() -> None:
+    algorithm = build("flora", rank=1, alpha=4.0)
+    watched = {"x": WatchedSite(0.5), "y": WatchedSite(3.0)}
+    engine = InProcess(algorithm, watched)
+    state = algorithm.init(MODULES, 0)
+    firsts = []
+    for number in range(3):
+        before = state.folded
+        state = algorithm.round(state, engine)
+        model, learn = watched["y"].seen[-1]
+        assert learn.parts == ("A", "B")
+        assert (model.adapter.rank, model.adapter.alpha) == (1, 4.0)
+        assert not model.weights[B].any()
+        firsts.append(model.weights[A])
+        assert bool(model.adapter.fixed) == bool(number)
+        for key in ("fixed_A", "fixed_B") if number else ():
+            assert torch.equal(model.weights[f"layer.0.query.{key}"], before[f"layer.0.query.{key}"])
+    assert not torch.equal(firsts[0], firsts[1])
+    assert not torch.equal(firsts[1], firsts[2])
+
+
+def test_feddpa_t_trains_the_local_adapter_in_the_mix_and_then_the_global_one_alone() -> None:
+    algorithm = build("feddpa", rank=2, mix=0.25, alpha=6.0)
+    watched = {"x": WatchedSite(0.0), "y": WatchedSite(3.0)}
+    engine = InProcess(algorithm, watched)
+    state = play(algorithm, engine, 1)
+    ((model, _),) = watched["x"].seen
+    assert model.adapter == Adapter(2, 6.0)  # the first round is the global adapter's
+    shared = state.weights
+    algorithm.round(state, engine)
+    (local, first), (alone, second) = watched["x"].seen[1:]
+    assert local.adapter == Adapter(2, 0.75 * 6.0, fixed=2)
+    assert torch.equal(local.weights["layer.0.query.fixed_A"], shared[A])
+    torch.testing.assert_close(local.weights["layer.0.query.fixed_B"], 0.25 * 6.0 / 2 * shared[B])
+    assert alone.adapter == Adapter(2, 6.0)
+    assert all(torch.equal(alone.weights[key], shared[key]) for key in shared)
+    assert (first.purpose, second.purpose) == ("local", "train")
 
 
 class _Recorder:
@@ -198,6 +239,14 @@ def test_hydralora_shares_a_and_averages_b_within_clusters() -> None:
     engine = InProcess(algorithm, sites(targets))
     state = play(algorithm, engine, 1)
     assert state.allocation.labels == (0, 1, 0, 1)
+    down = np.mean([halfway(start(A), target) for target in targets.values()], axis=0)  # the shared A
+    products = np.stack([(halfway(start(B), target) @ down).ravel() for target in targets.values()])
+    other = "layer.0.value."
+    down = np.mean([halfway(start(f"{other}A"), target) for target in targets.values()], axis=0)
+    values = np.stack([(halfway(start(f"{other}B"), target) @ down).ravel() for target in targets.values()])
+    centred = [part - part.mean(0) for part in (products, values)]
+    apart = np.mean([cosine_distances(part) for part in centred], axis=0)
+    np.testing.assert_allclose(state.allocation.distances, apart, atol=1e-5)
     traffic = engine.take_traffic()
     assert traffic.up["a"] == {"A": a, "B": b}
     state = play_on(algorithm, state, engine, 1)

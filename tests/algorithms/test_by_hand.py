@@ -128,7 +128,9 @@ def test_fedlease_local_routers_never_leave() -> None:
     algorithm = build("fedlease", rank=2, warmup_rounds=1, experts=2, router="local")
     engine = InProcess(algorithm, sites({"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}))
     play(algorithm, engine, 3)
-    assert "router" not in engine.take_traffic().total()["up"]
+    traffic = engine.take_traffic()
+    assert "router" not in traffic.total()["up"]
+    assert traffic.down["a"]["router"] == 2 * 3 * 4 * 4  # the first one, once
     assert set(engine.kept["a"]) == {f"{module}.router" for module in MODULES}
     assert not torch.equal(engine.kept["a"]["layer.0.value.router"], engine.kept["c"]["layer.0.value.router"])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -51,6 +51,29 @@ class ToySite:
 
     def score(self, model: Model) -> Metrics:
         return {"accuracy": 1 / (1 + self.loss(model))}
+
+
+@dataclass
+class WatchedSite(ToySite):
+    """A toy site that remembers what it was given to train."""
+
+    seen: list[tuple[Model, Learn]] = field(default_factory=list)
+
+    def train(self, model: Model, learn: Learn) -> Weights:
+        self.seen.append((model, learn))
+        return super().train(model, learn)
+
+
+class Without(InProcess):
+    """An engine that cannot reach one client."""
+
+    def __init__(self, engine: InProcess, algorithm: Algorithm[Any], gone: ClientId) -> None:
+        super().__init__(algorithm, engine._sites)
+        self.kept, self._gone = engine.kept, gone
+
+    @property
+    def ids(self) -> tuple[ClientId, ...]:
+        return tuple(client for client in super().ids if client != self._gone)
 
 
 class ThroughBytes(InProcess):

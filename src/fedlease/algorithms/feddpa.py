@@ -45,7 +45,7 @@ class FedDPA(PlainLora):
         mix: weight of the global adapter; the local one has ``1 - mix``.
         global_rounds: None is FedDPA-T: in every round but the first the client trains its local adapter with
             the mix, then the global one alone. A number is FedDPA-F: so many rounds of the global adapter
-            alone, then, with it frozen, rounds of the local one in which nothing is sent.
+            alone, then, with it frozen, rounds of the local one in which nothing is sent up.
     """
 
     rank: int = 4

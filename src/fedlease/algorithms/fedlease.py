@@ -141,8 +141,8 @@ class FedLease:
         allocation = cluster(
             {client: answer.weights for client, answer in answers.items()},
             max_experts=self.max_experts,
-            min_experts=self.min_experts,
-            num_experts=len(answers) if self.experts == "clients" else self.experts,
+            min_experts=min(self.min_experts, len(answers)),
+            num_experts=self._given(len(answers)),
             distance=self.distance,
             centered=self.centered,
         )
@@ -160,6 +160,12 @@ class FedLease:
             routers=self._first_routers(state, allocation.num_experts),
             met=(),
         )
+
+    def _given(self, clients: int) -> int | None:
+        """The number of experts that was given, no more than the clients that answered."""
+        if self.experts is None:
+            return None
+        return clients if self.experts == "clients" else min(self.experts, clients)
 
     def _iterative_phase(self, state: State, allocation: Allocation, clients: Clients) -> State:
         """Clients train their expert and router; each is averaged within its cluster (lines 15-29)."""

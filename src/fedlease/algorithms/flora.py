@@ -20,7 +20,7 @@ from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.seeds import derive
-from fedlease.core.weights import Weights, module, part, rename, select
+from fedlease.core.weights import Weights, module, part, select
 
 FIXED = ("fixed_A", "fixed_B")
 """The parts in which stacks are sent and kept."""
@@ -108,6 +108,8 @@ class FLoRA(PlainLora):
 
     def _stack(self, answers: Mapping[ClientId, Message]) -> dict[str, Tensor]:
         """The clients' adapters side by side, each B times its share and alpha / rank."""
+        if not answers:
+            raise FedLeaseError("flora: nothing to stack: no client answered")
         parts: dict[str, list[Tensor]] = {}
         for answer, share in zip(answers.values(), shares(answers, self.weighting), strict=True):
             for name, a in select(answer.weights, ("A",)).items():
@@ -117,17 +119,15 @@ class FLoRA(PlainLora):
         return {name: torch.cat(both, dim=int(part(name) == "fixed_B")) for name, both in parts.items()}
 
     def serve(self, state: State, client: ClientId) -> Message:
-        """All that is folded; the start before anything is."""
-        return Message(state.folded or self._start(state, client))
+        """All that is folded, and a first adapter that adds nothing."""
+        return Message({**self._start(state, client), **state.folded})
 
     def deploy(self, down: Message, kept: Weights) -> Model:  # noqa: ARG002
-        """The folded stacks as one LoRA adapter whose alpha is its rank."""
+        """The folded stacks beside the adapter of a round that has not begun: its B is 0."""
         folded = select(down.weights, FIXED)
-        if not folded:
-            rank = len(next(iter(select(down.weights, ("A",)).values())))
-            return Model(Adapter(rank, self.alpha, self.dropout), down.weights)
-        rank = _rank_of(folded)
-        return Model(Adapter(rank, float(rank)), rename(folded, {"fixed_A": "A", "fixed_B": "B"}))
+        rank = len(next(iter(select(down.weights, ("A",)).values())))
+        adapter = Adapter(rank, self.alpha, self.dropout, fixed=_rank_of(folded) if folded else 0)
+        return Model(adapter, down.weights)
 
     def _rank(self, client: ClientId) -> int:
         return self.ranks.get(client, self.rank)
@@ -148,13 +148,13 @@ def fold(folded: Weights, more: Weights) -> dict[str, Tensor]:
     Ranks add up. Where that would exceed what any module can have, the products themselves [l, d] are kept,
     each with an identity, so nothing is lost and memory has a bound. All modules have one rank.
     """
-    if not folded:
-        return dict(more)
     most = max(min(shape) for shape in _shapes(more).values())
     together: dict[str, Tensor] = {}
     for name in select(more, ("fixed_A",)):
         up = f"{module(name)}.fixed_B"
-        a, b = torch.cat([folded[name], more[name]]), torch.cat([folded[up], more[up]], dim=1)
+        a, b = more[name], more[up]
+        if folded:
+            a, b = torch.cat([folded[name], a]), torch.cat([folded[up], b], dim=1)
         if len(a) > most:
             a, b = _as_product(a, b, most)
         together |= {name: a, up: b}

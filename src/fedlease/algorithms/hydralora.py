@@ -122,7 +122,7 @@ class HydraLoRA(PlainLora):
         allocation = cluster(
             {client: {**shared, **select(answer.weights, ("B",))} for client, answer in answers.items()},
             max_experts=self.max_experts,
-            num_experts=self.experts,
+            num_experts=None if self.experts is None else min(self.experts, len(answers)),
         )
         count = allocation.num_experts
         heads = stack([state.start] * count)
@@ -158,15 +158,17 @@ class HydraLoRA(PlainLora):
         return Message({**select(trained, ("A", "router")), **own}, examples(site)), {}
 
     def serve(self, state: State, client: ClientId) -> Message:
-        """What the mixture needs; A and the first B in the first phase, or without a cluster."""
+        """What the mixture needs; in the first phase, and to a client without a cluster, A and B = 0."""
         if state.allocation is None or client not in state.allocation.clients:
-            return Message({**state.shared, **state.start}, {"experts": 1, "assigned": 0})
+            facts = {"experts": 1, "assigned": 0, "own": state.allocation is None}
+            return Message({**state.shared, **state.start}, facts)
         return self._mixture(state, client, state.round)
 
     def deploy(self, down: Message, kept: Weights) -> Model:
-        """The mixture; in the first phase the shared A with the client's own B."""
+        """The mixture; in the first phase the shared A with the client's own B, which fits no later A."""
         experts, assigned = int(down.facts.get("experts", 1)), int(down.facts.get("assigned", 0))
-        return Model(self.mixture(experts, assigned), {**down.weights, **kept})
+        own = kept if down.facts.get("own") else {}
+        return Model(self.mixture(experts, assigned), {**down.weights, **own})
 
     def _mixture(self, state: State, client: ClientId, number: int) -> Message:
         """A, every B and the cluster's router."""

@@ -49,7 +49,8 @@ def mean(items: Iterable[Weights], by: Sequence[float] | None = None) -> dict[st
     on the order alone, never on threads. Engines hand out answers sorted by client.
 
     Raises:
-        FedLeaseError: nothing to average, names that differ, or weights that do not sum to a positive number.
+        FedLeaseError: nothing to average, names or shapes that differ, or shares that do not sum to a positive
+            number.
     """
     sets = list(items)
     if not sets:
@@ -60,6 +61,10 @@ def mean(items: Iterable[Weights], by: Sequence[float] | None = None) -> dict[st
         raise FedLeaseError(f"cannot average {len(sets)} sets of weights in the proportions {shares}")
     if any(weights.keys() != sets[0].keys() for weights in sets):
         raise FedLeaseError("cannot average weights whose tensors have different names")
+    if any(weights[name].shape != first.shape for weights in sets for name, first in sets[0].items()):
+        raise FedLeaseError(
+            "cannot average weights whose tensors have different shapes: are the ranks equal?"
+        )
     averaged = {}
     for name, first in sets[0].items():
         accumulated = torch.zeros(first.shape, dtype=torch.float64)

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -69,7 +70,12 @@ class RememberingSite(TorchSite):
     def _key(self, model: Model, learn: Learn) -> str:
         inputs = {
             "format": FORMAT,
-            "torch": torch.__version__,
+            "libraries": [
+                torch.__version__,
+                transformers.__version__,
+                torch.backends.cpu.get_cpu_capability(),
+            ],
+            "task": getattr(self.task, "__name__", str(self.task)),
             **self.context,
             "client": self.client,
             "seed": self.seed,

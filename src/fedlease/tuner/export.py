@@ -77,8 +77,8 @@ def save_mixture(
 ) -> None:
     """Write an adapter of M experts as a folder that `PeftModel.from_pretrained` loads as ``FEDLEASE``.
 
-    Args and errors are those of `save_lora`; weights are stacked, ``{module}.A`` [M, r, d], and
-    ``{module}.router`` [slots, d] is there when M > 1.
+    Args and errors are those of `save_lora`; weights are stacked, ``{module}.A`` [M, r, d] ([r, d] where all
+    experts share it), and ``{module}.router`` [slots, d] is there when M > 1.
     """
     adapter = model.adapter
     modules = _modules(model)
@@ -183,7 +183,13 @@ def _check_parts(name: str, parts: Mapping[str, Tensor], adapter: Adapter) -> No
 def _folded(
     adapter: Adapter, modules: Mapping[str, Mapping[str, Tensor]]
 ) -> tuple[Adapter, dict[str, dict[str, Tensor]]]:
-    """One plain LoRA of rank r + R and alpha = rank that is the adapter and its frozen companion together."""
+    """One plain LoRA of rank r + R and alpha = rank that is the adapter and its frozen companion together.
+
+    It has rank R where the adapter adds nothing yet: all B are 0.
+    """
+    if not any(parts["B"].any() for parts in modules.values()):
+        only = {n: {"A": parts["fixed_A"], "B": parts["fixed_B"]} for n, parts in modules.items()}
+        return Adapter(adapter.fixed, alpha=float(adapter.fixed)), only
     rank, scale = adapter.rank + adapter.fixed, adapter.alpha / adapter.rank
     plain = Adapter(rank, alpha=float(rank), dropout=adapter.dropout)
     return plain, {

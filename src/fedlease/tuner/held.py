@@ -73,7 +73,7 @@ class HeldWeights(nn.Module):
         assigned: int | None = None,
         fixed: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        """Overwrite an adapter's weights in place; parameters stay the same objects.
+        """Overwrite an adapter's weights in place; parameters that train stay the same objects.
 
         Args:
             adapter_name: an adapter of this layer.
@@ -116,12 +116,16 @@ class HeldWeights(nn.Module):
         check_shape("fixed_B", fixed[1], (self.out_features, rank))
         for container, tensor in zip((self.fedlease_fixed_A, self.fedlease_fixed_B), fixed, strict=True):
             like = container[name]
-            container[name] = nn.Parameter(tensor.to(like.device, like.dtype), requires_grad=False)
+            own = tensor.detach().to(like.device, like.dtype, copy=True)
+            container[name] = nn.Parameter(own, requires_grad=False)
         self.configs[name].fixed_rank = rank
         return replace(adapter, fixed=rank)
 
     def read(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return copies of ``(A, B, router)`` in the layout `load` takes, without gradients."""
+        """Return copies of ``(A, B, router)`` in the layout `load` takes, without gradients.
+
+        A frozen companion is not among them: it never changes.
+        """
         adapter = self.adapters[adapter_name]
         held = []
         for kind in ("A", "B"):
