@@ -18,6 +18,8 @@ import fedlease
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.jobs import identity, job
 from fedlease.experiments.manifest import read_manifest
+from fedlease.experiments.pool import Pool
+from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.presets import find, presets
 from fedlease.experiments.presets.glue import SMALL
 from fedlease.experiments.presets.kinds import Cell, Preset, Size
@@ -69,6 +71,9 @@ class Silent:
     def chosen(self, key: str, tuned: Any) -> None:
         self.rates[key] = tuned
 
+    def left(self, rows: float) -> None:
+        self.rows = rows
+
 
 def stripped(folder: Path) -> str:
     """A record without its times."""
@@ -105,7 +110,7 @@ def test_a_sweep_runs_every_entry_with_the_rate_of_the_best_trial(swept: tuple[S
         best = max(score for score in tuned.scores.values() if score is not None)
         assert tuned.scores[f"{tuned.chosen:g}"] == best
         assert not record["spec"]["data"]["held_out"]
-    for trial in sweep.trials:
+    for trial in sweep.tuning.jobs:
         assert fedlease.Run(trial.folder(sweep.store)).record["spec"]["data"]["held_out"]
     assert silent.pace > 0
     assert sweep.left() == 0
@@ -126,7 +131,9 @@ def test_runs_share_the_initial_phase_and_are_the_same_without_it(
     swept: tuple[Sweep, Silent], tmp_path: Path
 ) -> None:
     sweep, _ = swept
-    runs = {one.name: one for one in sweep.runs() if one.spec.method["name"] == "fedlease"}
+    trials = {one.name for one in sweep.tuning.jobs}
+    found = [one for one in sweep.known() if one.name not in trials]
+    runs = {one.name: one for one in found if one.spec.method["name"] == "fedlease"}
     reused = 0.0
     for name, one in runs.items():
         alone = fedlease.run(one.spec, tmp_path / name)
@@ -156,7 +163,7 @@ def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     for kill in range(11):
         process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if kill < 10:
-            time.sleep(dice.uniform(3, 9))
+            time.sleep(dice.uniform(4, 8))
             process.send_signal(signal.SIGKILL)
             process.wait()
         else:
@@ -168,6 +175,75 @@ def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     for place in first.runs:
         name = Path(place.folder).name
         assert stripped(tmp_path / "store" / name) == stripped(sweep.store / name)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_fewer_seeds_leaves_the_others_in_the_manifest(swept: tuple[Sweep, Silent]) -> None:
+    sweep, _ = swept
+    preset = sweep.presets[0]
+    before = read_manifest(sweep.folder(preset))
+    Sweep(sweep.presets, "small", sweep.out, (0,)).write_manifests()
+    assert read_manifest(sweep.folder(preset)) == before
+
+
+@pytest.mark.slow
+def test_runs_of_other_rows_are_not_taken_for_these(swept: tuple[Sweep, Silent]) -> None:
+    sweep, _ = swept
+    path = sweep.known()[0].folder(sweep.store) / "record.json"
+    whole = path.read_text()
+    record = json.loads(whole)
+    record["clients"]["tone-0"]["rows_hash"] = "0"
+    path.write_text(json.dumps(record))
+    with pytest.raises(FedLeaseError, match="was made on other rows than those that are here now"):
+        sweep.run(Silent())
+    path.write_text(whole)
+
+
+def test_a_method_that_always_diverges_stops_no_other(tiny: Path, tmp_path: Path) -> None:
+    sweep = Sweep([tiny_preset(str(tiny))], "small", tmp_path)
+    for one in sweep.tuning.trials["fedit"].values():
+        folder = one.folder(sweep.store)
+        folder.mkdir(parents=True)
+        (folder / "diverged.json").write_text(json.dumps({"error": "x", "version": fedlease.__version__}))
+    assert sweep.tuning.hopeless() == {"fedit": "training diverged at every learning rate that was tried"}
+    assert {one.spec.method["name"] for one in sweep.todo()} == {"fedlease"}
+    assert {one.spec.method["name"] for one in sweep.foreseen()} == {"fedlease"}
+    (folder / "diverged.json").write_text(json.dumps({"error": "x", "version": "0.0.1"}))
+    assert sweep.known()[1].diverged(sweep.store) is None  # another version's word does not count
+
+
+def test_a_process_that_dies_at_once_is_an_end_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with Pool(tmp_path) as pool:
+        for number in range(5):
+            pool.start(f"x{number}", {"spec": {}})
+        ends = []
+        while pool.running:
+            event = pool.wait(1.0)
+            if event is not None and event.code is not None:
+                ends.append(event.code)
+    assert ends == [1] * 5
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
+    with Pool(tmp_path) as pool, pytest.raises(FedLeaseError, match="cannot start a process"):
+        pool.start("x", {})
+
+
+def test_there_are_rows_enough_for_every_preset(glue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDLEASE_DATA", str(glue))
+    dealt = set()
+    for preset in presets().values():
+        for name in ("small", "paper") if preset.name != "table3" else ():
+            size = preset.size(name)
+            specs = [job(cell.spec, 1e-3, 0).spec for cell in preset.cells(size)]
+            specs += [job(tried, 1e-3).spec for tried in preset.trials(size).values()]
+            for spec in specs:
+                key = spec.model_dump_json(include={"clients", "data"})
+                if key not in dealt:
+                    dealt.add(key)
+                    assert len(read_rows(spec, settle(spec, Path.cwd()))) == len(spec.ids)
+    assert len(dealt) > 10
 
 
 def test_every_preset_can_be_built_in_both_sizes() -> None:

@@ -27,6 +27,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by 
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
 
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, which typer turns into one before it reaches `main`."""
+
+
 def main() -> None:
     """Run a command; a `FedLeaseError` becomes one line and exit code 2."""
     try:
@@ -35,12 +39,15 @@ def main() -> None:
         message = " ".join(str(error).split())
         print(f"fedlease: {message}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
         print(
-            "fedlease: stopped; 'fedlease resume DIR' goes on from the last round, so does 'fedlease demo'",
+            "fedlease: stopped; rounds that were done are kept: 'fedlease resume DIR' goes on with a run, "
+            "the same 'fedlease sweep' or 'fedlease demo' with theirs",
             file=sys.stderr,
         )
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 @app.command()
@@ -156,8 +163,11 @@ def sweep(
     if dry_run:
         for line in plan(asked):
             screen.print(line, highlight=False, soft_wrap=True)
-        for one in [*asked.trials, *asked.runs()]:
+        for one in asked.known():
             screen.print(f"  {one.name}: {one.work.size:.0f} rows", highlight=False)
+        for one in asked.foreseen():
+            name = f"{one.spec.method['name']}-{one.spec.seed}-..."
+            screen.print(f"  {name}: {one.work.size:.0f} rows, learning rate not chosen yet", highlight=False)
         return
     watcher = SweepScreen(screen)
     try:

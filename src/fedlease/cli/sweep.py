@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from fedlease.cli.live import clock
-from fedlease.experiments.jobs import Job
 from fedlease.experiments.manifest import Tuned
 from fedlease.experiments.pool import Event
+from fedlease.experiments.results import Run
+from fedlease.experiments.surroundings import surroundings
 from fedlease.experiments.sweep import Sweep
 
 EVERY = 60.0
@@ -41,24 +43,22 @@ class SweepScreen:
             transient=True,
         )
         self._bars: dict[str, TaskID] = {}
-        self._jobs: dict[str, Job] = {}
-        self._done: dict[str, float] = {}
+        self._going: dict[str, Going] = {}
         self._began = self._spoke = monotonic()
-        self._whole = self._took = 0.0
-        self._started: dict[str, float] = {}
+        self._whole = self._left = self._trained = self._pace = 0.0
 
     def begin(self, sweep: Sweep, pace: float) -> None:
         """Say what is to be done and how long it will take."""
-        self._sweep, self._whole = sweep, sweep.left()
+        self._whole = self._left = sweep.left()
+        self._pace = pace * sweep.processes
         for line in plan(sweep):
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._say(line)
         if pace:
-            self._took = self._whole / pace / sweep.processes
-            self._console.print(
-                f"This will take about {hours(self._took)}: {self._whole:.0f} rows at {pace:.0f} rows/s in "
-                f"each of {sweep.processes} process(es), measured just now.",
-                highlight=False,
-                soft_wrap=True,
+            longest = max(one.work.size for one in (*sweep.todo(), *sweep.foreseen()))
+            took = max(self._whole / self._pace, longest / pace)
+            self._say(
+                f"This will take about {hours(took)}: {self._whole:.0f} rows at {pace:.0f} rows/s in each of "
+                f"{sweep.processes} process(es), measured just now."
             )
         self._began = self._spoke = monotonic()
         if self._console.is_terminal:
@@ -71,44 +71,44 @@ class SweepScreen:
             f"{rate}: {'diverged' if score is None else f'{100 * score:.1f} %'}"
             for rate, score in tuned.scores.items()
         )
-        self._console.print(
-            f"learning rate of {key}: {tuned.chosen:g} (held-out training rows, {scores})", highlight=False
-        )
+        rate = "none" if tuned.chosen is None else f"{tuned.chosen:g}"
+        self._say(f"learning rate of {key}: {rate} (held-out training rows, {scores})")
 
     def event(self, event: Event) -> None:
-        """Move the bars; say when a run is done."""
-        name = event.name
-        if name not in self._started:
-            self._started[name] = monotonic()
-            self._done[name] = 0.0
-            if self._console.is_terminal:
-                self._bars[name] = self._bar.add_task(name, total=None, tail="")
-        if "whole" in event.said and name in self._bars:
-            self._bar.update(self._bars[name], total=event.said["whole"])
-        if "done" in event.said:
-            self._done[name] = float(event.said["done"])
+        """Move the bars; say when a run is done, or why it is not."""
+        going = self._going.setdefault(event.name, Going())
+        if event.name not in self._bars and self._console.is_terminal:
+            self._bars[event.name] = self._bar.add_task(event.name, total=None, tail="")
+        going.hear(event)
         if event.code is not None:
-            took = clock(monotonic() - self._started[name])
-            said = "done" if event.code == 0 else f"ended with status {event.code}"
-            self._console.print(
-                f"  {name}: {said} in {took}, {self._tail()}", highlight=False, soft_wrap=True
-            )
-            if name in self._bars:
-                self._bar.remove_task(self._bars.pop(name))
-        elif name in self._bars:
-            self._bar.update(self._bars[name], completed=self._done[name])
-        if "" in self._bars:
-            self._bar.update(self._bars[""], completed=sum(self._done.values()), tail=self._tail())
-        elif monotonic() - self._spoke >= EVERY:
-            self._spoke = monotonic()
-            self._console.print(f"  {self._tail()}", highlight=False)
+            self._trained += going.trained
+            self._say(f"  {event.name}: {going.end(event.code)}")
+            del self._going[event.name]
+            if event.name in self._bars:
+                self._bar.remove_task(self._bars.pop(event.name))
+        elif event.name in self._bars:
+            self._bar.update(self._bars[event.name], total=going.whole, completed=going.done)
+        self._show()
 
-    def _tail(self) -> str:
+    def left(self, rows: float) -> None:
+        """Take note of what is left when a run has ended."""
+        self._left = rows
+
+    def _show(self) -> None:
         """How much is done and how long the rest will take, at the pace so far once there is one."""
-        share = min(sum(self._done.values()) / self._whole, 1.0) if self._whole else 1.0
+        rest = max(self._left - sum(going.done for going in self._going.values()), 0.0)
+        trained = self._trained + sum(going.trained for going in self._going.values())
         spent = monotonic() - self._began
-        left = spent / share * (1 - share) if share > EARLY else max(self._took - spent, 0.0)
-        return f"{100 * share:.0f} %, {hours(left)} left"
+        pace = trained / spent if trained > EARLY * self._whole and spent > 0 else self._pace
+        tail = f"{hours(rest / pace)} left" if pace else ""
+        if "" in self._bars:
+            self._bar.update(self._bars[""], completed=self._whole - rest, tail=tail)
+        elif monotonic() - self._spoke >= EVERY and self._whole:
+            self._spoke = monotonic()
+            self._say(f"  {100 * (1 - rest / self._whole):.0f} %, {tail}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Leave the terminal in order."""
@@ -116,12 +116,54 @@ class SweepScreen:
             self._bar.stop()
 
 
+@dataclass
+class Going:
+    """A job that goes on.
+
+    Attributes:
+        whole: what there was to do when it started, in rows trained; None before it is known.
+        trained: done since then.
+        reused: read of what other runs trained.
+        why: what went wrong.
+    """
+
+    whole: float | None = None
+    trained: float = 0.0
+    reused: float = 0.0
+    why: str = ""
+    began: float = field(default_factory=monotonic)
+
+    @property
+    def done(self) -> float:
+        """Of ``whole``."""
+        return self.trained + self.reused
+
+    def hear(self, event: Event) -> None:
+        """Take note of a line."""
+        said = event.said
+        self.whole = said.get("whole", self.whole)
+        self.trained = float(said.get("done", self.trained))
+        self.reused += float(said.get("reused", 0.0))
+        self.why = str(said.get("error", said.get("diverged", self.why)))
+
+    def end(self, code: int) -> str:
+        """How it ended."""
+        if code == 0 and not self.why:
+            return f"done in {clock(monotonic() - self.began)}"
+        return self.why or f"ended with status {code}"
+
+
 def plan(sweep: Sweep) -> list[str]:
     """What a sweep is made of, in sentences."""
     names = ", ".join(preset.name for preset in sweep.presets)
-    trials, runs = sweep.trials, sweep.runs()
-    there = sum(one.done(sweep.store) for one in [*trials, *runs])
-    return [
-        f"{names} ({sweep.size}): {len(runs)} runs, and {len(trials)} trials to choose learning rates on "
-        f"held-out training rows; {there} are in {sweep.store} already."
+    known, foreseen, trials = sweep.known(), sweep.foreseen(), sweep.tuning.jobs
+    done = [one for one in known if one.done(sweep.store)]
+    lines = [
+        f"{names} ({sweep.size}): {len(known) - len(trials) + len(foreseen)} runs, and {len(trials)} trials "
+        f"to choose learning rates on held-out training rows; {len(done)} are in {sweep.store} already."
     ]
+    now = surroundings()["commit"]
+    others = sum(Run(one.folder(sweep.store)).record["commit"] != now for one in done)
+    if others:
+        lines.append(f"{others} of those were made with another commit of fedlease than this one.")
+    return lines

@@ -49,7 +49,7 @@ def mean(items: Iterable[Weights], by: Sequence[float] | None = None) -> dict[st
     on the order alone, never on threads. Engines hand out answers sorted by client.
 
     Raises:
-        FedLeaseError: nothing to average, names or shapes that differ, or shares that do not sum to a positive
+        FedLeaseError: nothing to average, names or shapes that differ, shares that do not sum to a positive
             number.
     """
     sets = list(items)

@@ -42,10 +42,16 @@ class Job:
         """Where it lies."""
         return store / self.name
 
+    def rounds(self, store: Path) -> int:
+        """Rounds done."""
+        folder = self.folder(store)
+        return len(Run(folder).record["rounds"]) if (folder / "record.json").is_file() else 0
+
     def diverged(self, store: Path) -> str | None:
         """Why its training broke off, if it did."""
         path = self.folder(store) / DIVERGED
-        return str(read_json(path)["error"]) if path.is_file() else None
+        told = read_json(path) if path.is_file() else {}
+        return str(told.get("error")) if told.get("version") == __version__ else None
 
     def done(self, store: Path) -> bool:
         """Whether it is complete.
@@ -57,11 +63,11 @@ class Job:
         if not (folder / "record.json").is_file():
             return False
         record = Run(folder).record
-        found = record["versions"]["fedlease"]
+        found = record["versions"].get("fedlease")
         if found != __version__:
             raise FedLeaseError(
                 f"{folder / 'record.json'} is from fedlease {found} and this is {__version__}: "
-                "choose another --out, or remove the run"
+                f"choose another --out, or remove {store}"
             )
         return bool(record["status"] == "complete")
 
@@ -90,9 +96,9 @@ def identity(spec: Spec) -> str:
 def left(jobs: Iterable[Job], store: Path) -> float:
     """What is left of these jobs, in rows trained; a training that several of them share counts once."""
     size, seen = 0.0, set[str]()
-    for one in jobs:
-        if one.done(store) or one.diverged(store):
-            continue
-        size += one.work.size - sum(rows for key, rows in one.work.shared.items() if key in seen)
+    for one in sorted(jobs, key=lambda one: not one.done(store)):  # what is done has shared its trainings
+        if not one.done(store) and not one.diverged(store):
+            rest = one.work.size * (1 - one.rounds(store) / one.spec.rounds)
+            size += max(rest - sum(rows for key, rows in one.work.shared.items() if key in seen), 0.0)
         seen |= one.work.shared.keys()
     return size

@@ -44,11 +44,11 @@ class Tuned:
     """How a learning rate was chosen.
 
     Attributes:
-        chosen: the rate.
+        chosen: the rate; None when training diverged at every one.
         scores: of every rate that was tried, on held-out training rows; None where training diverged.
     """
 
-    chosen: float
+    chosen: float | None
     scores: Mapping[str, float | None]
 
 
@@ -72,8 +72,15 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``sweep.json`` into a folder that is made if it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``sweep.json`` into a folder that is made if it is not there.
+
+    Raises:
+        FedLeaseError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FedLeaseError(f"cannot make {folder}: {error.strerror}") from error
     write_json(folder / NAME, {"format": FORMAT, **asdict(manifest)})
 
 

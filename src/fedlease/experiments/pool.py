@@ -8,7 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,14 +56,17 @@ class Pool:
             log = (self._logs / f"{name}.log").open("w")
         except OSError as error:
             raise FedLeaseError(f"cannot write {self._logs / name}.log: {error.strerror}") from error
-        with log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fedlease.experiments.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        try:
+            with log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "fedlease.experiments.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                )
+        except OSError as error:
+            raise FedLeaseError(f"cannot start a process: {error.strerror}") from error
         self._running[name] = process
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: its end comes as an event
@@ -88,9 +91,7 @@ class Pool:
             return None
         if event.code is not None:
             process = self._running.pop(event.name)
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+            _close(process)
             if event.code == 0:
                 (self._logs / f"{event.name}.log").unlink(missing_ok=True)
         return event
@@ -103,7 +104,8 @@ class Pool:
     ) -> None:
         for process in self._running.values():
             assert process.stdin is not None
-            process.stdin.close()
+            with contextlib.suppress(OSError):  # it ends when its input does
+                process.stdin.close()
         for process in self._running.values():
             try:
                 process.wait(10)
@@ -112,11 +114,9 @@ class Pool:
                 process.wait()
 
 
-def each(pool: Pool, asked: Mapping[str, Mapping[str, Any]], told: Callable[[Event], None]) -> None:
-    """Start all tasks at once and hear them out."""
-    for name, one in asked.items():
-        pool.start(name, one)
-    while pool.running:
-        event = pool.wait(1.0)
-        if event is not None:
-            told(event)
+def _close(process: subprocess.Popen[str]) -> None:
+    """Close the pipes of a process that has ended."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):  # what it never read cannot be written any more
+                stream.close()

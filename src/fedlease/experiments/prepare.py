@@ -138,7 +138,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
             },
             "shared_test_rows": held.shared_test,
             "cut_rows": {"train": train.truncated, "test": test.truncated},
-            "rows_hash": _hash(held),
+            "rows_hash": rows_hash(held),
         }
     return Federation(algorithm, base, sites, plan, facts)
 
@@ -181,7 +181,8 @@ def _label_counts(held: ClientData, rows: Sequence[Example]) -> list[int]:
     return [counts[label] for label in range(len(held.labels))]
 
 
-def _hash(held: ClientData) -> str:
+def rows_hash(held: ClientData) -> str:
+    """A hash of a client's rows, to know them again."""
     digest = hashlib.blake2b(digest_size=8)
     for rows in (held.train, held.test):
         digest.update(_bytes(rows))

@@ -78,6 +78,8 @@ def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path
         return finished
     spec = make_spec(resolved["spec"], str(store.folder / "spec.json"))
     root, plan = resolved["root"], resolved["plan"]
+    if root is not None and not Path(root).is_dir():  # moved: rows are known by their hash
+        root = settle(spec, Path(resolved["beside"])).root
     places = Places(
         Path(resolved["beside"]),
         None if root is None else Path(root),

@@ -31,6 +31,10 @@ FORMAT = 1
 """The layout of spec.json and record.json; a folder of another one is refused."""
 
 
+KEYS = ("spec", "clients", "status", "rounds", "versions")
+"""What every record has; the first two are in spec.json as well."""
+
+
 @dataclass
 class History:
     """The part of a record that grows: one entry a round, and one for each time the run was started."""
@@ -121,6 +125,10 @@ class Store:
         """
         return self._read("spec.json")
 
+    def begun(self) -> bool:
+        """Tell whether there is a round to go on from."""
+        return bool(self._checkpoints())
+
     def has_record(self) -> bool:
         """Tell whether a round was done and told."""
         return (self.folder / "record.json").is_file()
@@ -144,6 +152,9 @@ class Store:
             raise FedLeaseError(
                 f"{self.folder / name} has format {found}; fedlease {__version__} reads {FORMAT}"
             )
+        missing = [key for key in (KEYS if name == "record.json" else KEYS[:2]) if key not in value]
+        if missing:
+            raise FedLeaseError(f"{self.folder / name} is damaged: it has no {missing[0]}; remove the run")
         return dict(value)
 
     def write_record(self, status: str, history: History, facts: Mapping[str, Any]) -> None:

@@ -1,36 +1,23 @@
-"""Run the tables and figures of the paper: what the store lacks, on all cores, with chosen learning rates."""
+"""What the tables and figures of the paper ask to be run, what of it the store lacks, and doing it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.data.catalog import GLUE
 from fedlease.data.where import check_glue
 from fedlease.experiments.jobs import Job, job, left
-from fedlease.experiments.manifest import Manifest, Place, Tuned, write_manifest
-from fedlease.experiments.pool import Event, Pool, each
-from fedlease.experiments.prepare import read_rows, settle
+from fedlease.experiments.manifest import Manifest, Place, read_manifest, write_manifest
+from fedlease.experiments.prepare import read_rows, rows_hash, settle
 from fedlease.experiments.presets.kinds import Cell, Preset, Size, Values
 from fedlease.experiments.results import Run
+from fedlease.experiments.schedule import Watcher, carry_out, pace
 from fedlease.experiments.spec import Spec
-
-
-class Watcher(Protocol):
-    """Whoever shows a sweep to people."""
-
-    def begin(self, sweep: Sweep, pace: float) -> None:
-        """It starts; a process does ``pace`` rows a second."""
-
-    def event(self, event: Event) -> None:
-        """A process said something, or ended."""
-
-    def chosen(self, key: str, tuned: Tuned) -> None:
-        """A learning rate is chosen."""
+from fedlease.experiments.tuning import Tuning
 
 
 @dataclass
@@ -43,6 +30,7 @@ class Sweep:
         out: the folder of the sweeps; the common store of runs lies in it.
         seeds: instead of the size's.
         processes: side by side.
+        tuning: the trials that choose learning rates.
     """
 
     presets: Sequence[Preset]
@@ -55,10 +43,11 @@ class Sweep:
         if self.processes < 1:
             raise FedLeaseError(f"--jobs is {self.processes}: it must be at least 1")
         self._entries = [(p, cell) for p in self.presets for cell in p.cells(p.size(self.size))]
-        self._trials = {
+        trials = {
             key: {rate: job(tried, rate) for rate in size.rates}
             for key, (size, tried) in self._tried().items()
         }
+        self.tuning = Tuning(trials, self.store)
 
     def _tried(self) -> dict[str, tuple[Size, Values]]:
         """The specs on which the learning rates of all entries are chosen."""
@@ -77,165 +66,105 @@ class Sweep:
         """Where the manifest of a preset is written."""
         return self.out / f"{preset.name}-{self.size}"
 
-    @property
-    def trials(self) -> list[Job]:
-        """The runs that choose learning rates."""
-        return [one for rates in self._trials.values() for one in rates.values()]
-
-    def runs(self) -> list[Job]:
-        """The runs of all entries, each once; where no rate is chosen yet, with the lowest of them."""
-        found = {}
-        for seed, cell in self._by_seed():
-            one = self._job(cell, seed) or job(cell.spec, min(self._trials[cell.rate]), seed)
-            found[one.name] = one
-        return list(found.values())
-
-    def _by_seed(self) -> list[tuple[int, Cell]]:
+    def entries(self) -> Iterator[tuple[int, Cell]]:
         """Every entry with every seed: whole tables of one seed first."""
         pairs = [(seed, cell) for preset, cell in self._entries for seed in self._seeds(preset)]
-        return sorted(pairs, key=lambda pair: pair[0])
+        yield from sorted(pairs, key=lambda pair: pair[0])
 
     def _seeds(self, preset: Preset) -> Sequence[int]:
         return preset.size(self.size).seeds if self.seeds is None else self.seeds
 
-    def _job(self, cell: Cell, seed: int) -> Job | None:
-        tuned = self.tuned(cell.rate)
-        return None if tuned is None else job(cell.spec, tuned.chosen, seed)
+    def job(self, cell: Cell, seed: int) -> Job | None:
+        """The run of an entry; None while its learning rate is not chosen."""
+        rate = self.tuning.rate(cell.rate)
+        return None if rate is None else job(cell.spec, rate, seed)
 
-    def tuned(self, key: str) -> Tuned | None:
-        """The learning rate of the best trial, the lower of equals; None while a trial is missing.
+    def known(self) -> list[Job]:
+        """All trials, and the runs whose learning rate is chosen, each once, in the order to be done."""
+        runs = [self.job(cell, seed) for seed, cell in self.entries()]
+        found = {one.name: one for one in (*self.tuning.jobs, *runs) if one is not None}
+        return list(found.values())
 
-        Raises:
-            FedLeaseError: every trial diverged.
-        """
-        scores: dict[str, float | None] = {}
-        for rate, one in sorted(self._trials[key].items()):
-            if one.diverged(self.store):
-                scores[f"{rate:g}"] = None
-            elif one.done(self.store):
-                scores[f"{rate:g}"] = Run(one.folder(self.store)).score
-            else:
-                return None
-        finite = {rate: score for rate, score in scores.items() if score is not None}
-        if not finite:
-            raise FedLeaseError(f"{key}: training diverged at every learning rate that was tried")
-        best = max(finite.values())
-        return Tuned(float(next(rate for rate, score in finite.items() if score == best)), scores)
+    def foreseen(self) -> list[Job]:
+        """Stand-ins for the runs whose learning rate is not chosen yet, with the lowest one there is."""
+        tried = self.tuning.trials
+        waiting = [
+            job(cell.spec, min(tried[cell.rate]), seed)
+            for seed, cell in self.entries()
+            if self.tuning.tuned(cell.rate) is None
+        ]
+        return list({one.name: one for one in waiting}.values())
+
+    def todo(self) -> list[Job]:
+        """What can be started now and is not done, trials first."""
+        return [one for one in self.known() if not one.diverged(self.store) and not one.done(self.store)]
 
     def left(self) -> float:
         """Work that is left, in rows trained."""
-        return left([*self.trials, *self.runs()], self.store)
+        return left([*self.known(), *self.foreseen()], self.store)
 
     def run(self, watcher: Watcher) -> None:
         """Do what is left. Whenever it is stopped, what is done stays, and the same call goes on.
 
         Raises:
-            FedLeaseError: a run failed; the others were done all the same.
+            FedLeaseError: no data, runs of other data in the store, or runs that failed; then the others
+                were done all the same.
         """
-        todo = self._todo()
+        todo = self.todo()
         if todo:
             _check_data(todo[0].spec)
-        with Pool(self.store / "logs") as pool:
-            watcher.begin(self, self._pace(pool, todo[0]) if todo else 0.0)
-            failed = self._go(pool, watcher)
+        self._check_same_data()
+        watcher.begin(self, pace(self, todo[0]) if todo else 0.0)
+        failed = {**carry_out(self, watcher), **self.tuning.hopeless()}
         self.write_manifests()
+        failed = {name: why for name, why in failed.items() if not self._done_by_now(name)}
         if failed:
-            name, why = next(iter(failed.items()))
-            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-            raise FedLeaseError(f"{name}: {why}{more}")
+            raise FedLeaseError("; ".join(f"{name}: {why}" for name, why in failed.items()))
 
-    def _go(self, pool: Pool, watcher: Watcher) -> dict[str, str]:
-        """Keep every process busy until nothing is left; return what failed and why."""
-        failed: dict[str, str] = {}
-        said: dict[str, str] = {}
-        told: set[str] = set()
-        active: dict[str, Job] = {}
-        while True:
-            self._tell_rates(watcher, told)
-            waiting = [one for one in self._todo() if one.name not in failed and one.name not in active]
-            while waiting and len(active) < self.processes:
-                one = _next(waiting, active.values())
-                waiting.remove(one)
-                active[one.name] = one
-                pool.start(one.name, self._asked(one))
-            if not active:
-                return failed
-            ended = self._hear(pool, watcher, said)
-            one = active.pop(ended.name)
-            if not one.done(self.store) and not (one in self.trials and one.diverged(self.store)):
-                log = self.store / "logs" / f"{ended.name}.log"
-                failed[ended.name] = said.get(ended.name, f"it ended with status {ended.code}; see {log}")
+    def _done_by_now(self, name: str) -> bool:
+        """Whether a run that failed here was done by another process since."""
+        return any(one.name == name and one.done(self.store) for one in self.known())
 
-    def _tell_rates(self, watcher: Watcher, told: set[str]) -> None:
-        """Tell of learning rates that are chosen by now, each once."""
-        for key in self._trials.keys() - told:
-            tuned = self.tuned(key)
-            if tuned is not None:
-                told.add(key)
-                watcher.chosen(key, tuned)
-                self.write_manifests()
-
-    @staticmethod
-    def _hear(pool: Pool, watcher: Watcher, said: dict[str, str]) -> Event:
-        """Pass on what processes say until one ends; note down what went wrong."""
-        while True:
-            event = pool.wait(1.0)
-            if event is None:
+    def _check_same_data(self) -> None:
+        """Refuse runs in the store that were made on other rows than there are now."""
+        now: dict[str, dict[str, str]] = {}
+        for one in self.known():
+            if not one.done(self.store):
                 continue
-            for key in ("error", "diverged"):
-                if key in event.said:
-                    said[event.name] = str(event.said[key])
-            watcher.event(event)
-            if event.code is not None:
-                return event
-
-    def _todo(self) -> list[Job]:
-        """What is left and can be started: trials first, then runs whose learning rate is chosen."""
-        found = {one.name: one for one in self.trials if not one.diverged(self.store)}
-        found |= {
-            one.name: one for seed, cell in self._by_seed() if (one := self._job(cell, seed)) is not None
-        }
-        return [one for one in found.values() if not one.done(self.store)]
-
-    def _asked(self, one: Job) -> dict[str, Any]:
-        return {
-            "folder": str(one.folder(self.store)),
-            "spec": one.spec.model_dump(mode="json", exclude_unset=True),
-            "memory": str(self.store / "shared"),
-        }
-
-    def _pace(self, pool: Pool, one: Job) -> float:
-        """Rows a second of one process while all of them work."""
-        spec, paces = one.spec.model_dump(mode="json", exclude_unset=True), []
-        said: list[str] = []
-
-        def told(event: Event) -> None:
-            if "pace" in event.said:
-                paces.append(float(event.said["pace"]))
-            elif "error" in event.said:
-                said.append(str(event.said["error"]))
-
-        each(pool, {f"pace-{n}": {"pace": True, "spec": spec} for n in range(self.processes)}, told)
-        if not paces:
-            raise FedLeaseError(said[0] if said else f"a process failed: see {self.store / 'logs'}")
-        return sum(paces) / len(paces)
+            key = one.spec.model_dump_json(include={"clients", "data", "seed"})
+            if key not in now:
+                held = read_rows(one.spec, settle(one.spec, Path.cwd()))
+                now[key] = {client: rows_hash(rows) for client, rows in held.items()}
+            there = Run(one.folder(self.store)).record["clients"]
+            if any(there[client]["rows_hash"] != found for client, found in now[key].items()):
+                raise FedLeaseError(
+                    f"{one.folder(self.store)} was made on other rows than those that are here now: "
+                    "choose another --out, or the data of then"
+                )
 
     def write_manifests(self) -> None:
-        """Write ``sweep.json`` for every preset whose learning rates are all chosen."""
+        """Write ``sweep.json`` for every preset whose learning rates are all known.
+
+        Seeds of an earlier sweep whose runs are there stay in it.
+        """
         for preset in self.presets:
             size = preset.size(self.size)
             cells = preset.cells(size)
-            rates = {key: self.tuned(key) for key in sorted({cell.rate for cell in cells})}
+            rates = {key: self.tuning.tuned(key) for key in sorted({cell.rate for cell in cells})}
             known = {key: tuned for key, tuned in rates.items() if tuned is not None}
             if len(known) < len(rates):
                 continue
+            before = read_manifest(self.folder(preset))
+            seeds = {*self._seeds(preset), *(place.seed for place in (before.runs if before else ()))}
             places = [
                 Place(cell.row, cell.section, seed, os.path.join("..", "store", one.name))
                 for cell in cells
-                for seed in self._seeds(preset)
-                if (one := self._job(cell, seed)) is not None
+                for seed in sorted(seeds)
+                if (one := self.job(cell, seed)) is not None
+                and (seed in self._seeds(preset) or one.done(self.store))
             ]
-            write_manifest(self.folder(preset), Manifest(preset.name, self.size, preset.title, places, known))
+            manifest = Manifest(preset.name, self.size, preset.title, places, known)
+            write_manifest(self.folder(preset), manifest)
 
 
 def _check_data(spec: Spec) -> None:
@@ -244,9 +173,3 @@ def _check_data(spec: Spec) -> None:
     if named & GLUE.keys() and spec.data.root is None:
         check_glue(os.environ)
     read_rows(spec, settle(spec, Path.cwd()))
-
-
-def _next(waiting: Sequence[Job], active: Iterable[Job]) -> Job:
-    """The first job that shares no training with one that goes on: it would do it a second time."""
-    busy = {key for one in active for key in one.work.shared}
-    return next((one for one in waiting if not busy & one.work.shared.keys()), waiting[0])

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from fedlease import __version__
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.files import write_json
 from fedlease.core.progress import Progress
@@ -23,6 +24,7 @@ from fedlease.experiments.jobs import DIVERGED
 from fedlease.experiments.prepare import Federation, prepare, settle
 from fedlease.experiments.run import resume, run
 from fedlease.experiments.spec import Spec, make_spec
+from fedlease.experiments.store import Store
 from fedlease.experiments.work import SCORING, work
 
 OFTEN = 0.5
@@ -32,22 +34,24 @@ Say = Callable[[dict[str, Any]], None]
 
 
 class Telling:
-    """An `Observer` that tells how many rows are done, in rows trained."""
+    """An `Observer` that tells how many rows are done by now, in rows trained, without those only read."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self._done, self._spoke = 0.0, 0.0
 
     def begin(self, spec: Spec, federation: Federation, done: int) -> None:
-        """Start from what earlier sessions did."""
+        """Say how much there is to do."""
         rows = {c: (len(site.train_rows), len(site.test_rows)) for c, site in federation.sites.items()}
-        whole = work(spec, rows).size
-        self._done = whole * done / spec.rounds
-        self._say({"done": self._done, "whole": whole})
+        self._say({"whole": work(spec, rows).size * (1 - done / spec.rounds)})
 
     def step(self, step: Progress) -> None:
         """Count a batch."""
-        self._done += step.rows * (SCORING if step.purpose in ("score", "loss") else 1.0)
+        size = step.rows * (SCORING if step.purpose in ("score", "loss") else 1.0)
+        if step.reused:
+            self._say({"reused": size})
+            return
+        self._done += size
         if monotonic() - self._spoke >= OFTEN:
             self._spoke = monotonic()
             self._say({"done": self._done})
@@ -91,12 +95,12 @@ def _end_with_the_input() -> None:
 def _do(folder: Path, spec: dict[str, Any], memory: Path, say: Say) -> None:
     observer = Telling(say)
     try:
-        if (folder / "spec.json").is_file():
+        if Store(folder).begun():
             resume(folder, observer=observer, memory=memory)
         else:
             run(spec, folder, observer=observer, memory=memory)
     except DivergedError as error:
-        write_json(folder / DIVERGED, {"error": str(error)})
+        write_json(folder / DIVERGED, {"error": str(error), "version": __version__})
         say({"diverged": str(error)})
 
 

@@ -131,7 +131,9 @@ def _section(part: Part, reference: str | None, experts: bool) -> Section:
         columns += [Column("difference", "Δ", sum(sizes.values())), Column("p", "p")]
     other = None if reference is None else part.rows.get(reference)
     rows = {name: _cells(row, part, columns, other) for name, row in part.rows.items()}
-    return Section(part.name, tuple(columns), _with_best(columns, rows), _runner_up(part))
+    if len({frozenset(row.scores) for row in part.rows.values()}) == 1:  # else luck with seeds would choose
+        rows = _with_best(columns, rows)
+    return Section(part.name, tuple(columns), rows, _runner_up(part))
 
 
 def _cells(row: Row, part: Part, columns: Sequence[Column], reference: Row | None) -> tuple[Cell, ...]:
@@ -212,7 +214,11 @@ def rounded(value: Summary | None) -> float | None:
 
 def _runner_up(part: Part) -> Comparison | None:
     """The row with the best average against the best one of another method; None without two methods."""
-    averages = {name: _over([average(s, s) for s in row.scores.values()]) for name, row in part.rows.items()}
+    common = set.intersection(*(set(row.scores) for row in part.rows.values())) if part.rows else set()
+    averages = {  # over the seeds that all rows have, else luck with seeds would rank them
+        name: _over([average(scores, scores) for seed, scores in row.scores.items() if seed in common])
+        for name, row in part.rows.items()
+    }
     ranked = [name for name, found in averages.items() if found is not None]
     ranked.sort(key=lambda name: -averages[name].mean)  # type: ignore[union-attr]
     best = part.rows[ranked[0]] if ranked else None

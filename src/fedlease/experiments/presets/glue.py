@@ -65,11 +65,29 @@ RATE_OF = {"fedlease_paper": "fedlease"}
 """Methods that take the learning rate found for another one."""
 
 
-def clients(size: Size, counts: Mapping[str, int] | None = None, **keys: Any) -> list[dict[str, Any]]:
-    """The ``[[clients]]`` entries: so many of every task (the size's, unless said), with further keys."""
+MRPC_ROWS = 2800
+"""MRPC has 3,668 training rows; the rest of them is for trials to be scored on."""
+
+
+def clients(
+    size: Size, counts: Mapping[str, int] | None = None, mrpc: int = MRPC_ROWS, **keys: Any
+) -> list[dict[str, Any]]:
+    """The ``[[clients]]`` entries: so many of every task (the size's, unless said), with further keys.
+
+    Clients of MRPC have fewer rows where there are not enough: ``mrpc`` for all of them.
+    """
     counts = dict.fromkeys(TASKS, size.clients) if counts is None else counts
-    rows = {"train_rows": size.train_rows, "test_rows": size.test_rows}
-    return [{"name": task, "data": task, "count": count, **rows, **keys} for task, count in counts.items()]
+    return [
+        {
+            "name": task,
+            "data": task,
+            "count": count,
+            "train_rows": min(size.train_rows, mrpc // count) if task == "mrpc" else size.train_rows,
+            "test_rows": size.test_rows,
+            **keys,
+        }
+        for task, count in counts.items()
+    ]
 
 
 def cell(row: str, size: Size, method: Values, section: str = "", **changes: Any) -> Cell:

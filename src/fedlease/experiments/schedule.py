@@ -1,0 +1,116 @@
+"""Carry out a sweep: keep every process busy with the next job until nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.jobs import Job
+from fedlease.experiments.manifest import Tuned
+from fedlease.experiments.pool import Event, Pool
+
+if TYPE_CHECKING:
+    from fedlease.experiments.sweep import Sweep
+
+
+class Watcher(Protocol):
+    """Whoever shows a sweep to people."""
+
+    def begin(self, sweep: Sweep, pace: float) -> None:
+        """It starts; a process does ``pace`` rows a second."""
+
+    def event(self, event: Event) -> None:
+        """A process said something, or ended."""
+
+    def chosen(self, key: str, tuned: Tuned) -> None:
+        """A learning rate is chosen."""
+
+    def left(self, rows: float) -> None:
+        """A job ended, and so much is left, in rows trained."""
+
+
+def carry_out(sweep: Sweep, watcher: Watcher) -> dict[str, str]:
+    """Do what is left of a sweep; return what failed, and why."""
+    failed: dict[str, str] = {}
+    said: dict[str, str] = {}
+    told: set[str] = set()
+    active: dict[str, Job] = {}
+    with Pool(sweep.store / "logs") as pool:
+        while True:
+            _tell_rates(sweep, watcher, told)
+            waiting = [one for one in sweep.todo() if one.name not in failed and one.name not in active]
+            while waiting and len(active) < sweep.processes:
+                one = _next(waiting, active.values())
+                waiting.remove(one)
+                active[one.name] = one
+                pool.start(one.name, _asked(sweep, one))
+            if not active:
+                return failed
+            ended = _hear(pool, watcher, said)
+            one = active.pop(ended.name)
+            if not one.done(sweep.store) and not (one in sweep.tuning.jobs and one.diverged(sweep.store)):
+                log = sweep.store / "logs" / f"{ended.name}.log"
+                failed[ended.name] = said.get(ended.name, f"it ended with status {ended.code}; see {log}")
+            watcher.left(sweep.left())
+
+
+def _tell_rates(sweep: Sweep, watcher: Watcher, told: set[str]) -> None:
+    """Tell of learning rates that are chosen by now, each once."""
+    for key in [key for key in sweep.tuning.trials if key not in told]:
+        tuned = sweep.tuning.tuned(key)
+        if tuned is not None:
+            told.add(key)
+            watcher.chosen(key, tuned)
+            sweep.write_manifests()
+
+
+def _hear(pool: Pool, watcher: Watcher, said: dict[str, str]) -> Event:
+    """Pass on what processes say until one ends; note down what went wrong."""
+    while True:
+        event = pool.wait(1.0)
+        if event is None:
+            continue
+        for key in ("error", "diverged"):
+            if key in event.said:
+                said[event.name] = str(event.said[key])
+        watcher.event(event)
+        if event.code is not None:
+            return event
+
+
+def _asked(sweep: Sweep, one: Job) -> dict[str, Any]:
+    return {
+        "folder": str(one.folder(sweep.store)),
+        "spec": one.spec.model_dump(mode="json", exclude_unset=True),
+        "memory": str(sweep.store / "shared"),
+    }
+
+
+def _next(waiting: Sequence[Job], active: Iterable[Job]) -> Job:
+    """The first job that shares no training with one that goes on: it would do it a second time."""
+    busy = {key for one in active for key in one.work.shared}
+    return next((one for one in waiting if not busy & one.work.shared.keys()), waiting[0])
+
+
+def pace(sweep: Sweep, one: Job) -> float:
+    """Measure the rows a second of one process while all of them work.
+
+    Raises:
+        FedLeaseError: no process could do a few batches; it says why.
+    """
+    paces: list[float] = []
+    said: list[str] = []
+    spec = one.spec.model_dump(mode="json", exclude_unset=True)
+    with Pool(sweep.store / "logs") as pool:
+        for number in range(sweep.processes):
+            pool.start(f"pace-{number}", {"pace": True, "spec": spec})
+        while pool.running:
+            event = pool.wait(1.0)
+            if event is not None and "pace" in event.said:
+                paces.append(float(event.said["pace"]))
+            elif event is not None and "error" in event.said:
+                said.append(str(event.said["error"]))
+    if not paces:
+        raise FedLeaseError(said[0] if said else f"a process failed: see {sweep.store / 'logs'}")
+    return sum(paces) / len(paces)
