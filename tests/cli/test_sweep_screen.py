@@ -1,0 +1,105 @@
+"""What a sweep shows, fed with the events of a sweep that never ran."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fedlease.cli.sweep import SweepScreen, hours, plan
+from fedlease.experiments.manifest import Tuned
+from fedlease.experiments.pool import Event
+from fedlease.experiments.presets import find
+from fedlease.experiments.sweep import Sweep
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(20, "under a minute"), (59 * 60, "59 min"), (3600, "1 h 00 min"), (7500, "2 h 05 min")],
+)
+def test_hours(seconds: float, words: str) -> None:
+    assert hours(seconds) == words
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep([find("fig7")], "small", tmp_path, (0,), 2)
+
+
+def test_the_plan_says_what_there_is_to_do(sweep: Sweep) -> None:
+    (line,) = plan(sweep)
+    assert line.startswith("fig7 (small): 1 runs, and 3 trials to choose learning rates on held-out")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_shown_from_start_to_end(
+    sweep: Sweep, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedlease.cli.sweep.EVERY", 0.0)
+    screen = io.StringIO()
+    shown = SweepScreen(Console(file=screen, force_terminal=terminal, width=160))
+    shown.begin(sweep, 100.0)
+    first = sweep.tuning.jobs[0]
+    whole = sweep.left()
+    shown.event(Event(first.name, {"whole": first.work.size}))
+    shown.event(Event(first.name, {"done": first.work.size / 2}))
+    shown.event(Event(first.name, {"done": first.work.size}))
+    shown.event(Event(first.name, {}, 0))
+    shown.left(whole - first.work.size)
+    shown.event(Event("other", {"error": "client a: there are no rows"}))
+    shown.event(Event("other", {}, 2))
+    shown.event(Event("third", {"diverged": "the training loss became nan"}))
+    shown.event(Event("third", {}, 0))
+    shown.event(Event("fourth", {}, -9))
+    shown.chosen("fedlease", Tuned(0.003, {"0.001": 0.6, "0.003": 0.7, "0.005": None}))
+    shown.stop()
+    text = screen.getvalue()
+    took = hours(whole / 200)
+    assert f"This will take about {took}: {whole:.0f} rows at 100 rows/s in each of 2 process(es)" in text
+    assert f"{first.name}: done in 0:00" in text
+    assert "other: client a: there are no rows" in text
+    assert "third: the training loss became nan" in text
+    assert "fourth: ended with status -9" in text
+    assert "learning rate of fedlease: 0.003 (held-out training rows, 0.001: 60.0 %, 0.003: 70.0 %" in text
+    assert "0.005: diverged" in text
+    if not terminal:
+        assert "\x1b" not in text
+        assert f"{100 * first.work.size / whole:.0f} %, " in text
+
+
+def test_what_other_runs_trained_counts_as_done_and_not_as_pace(sweep: Sweep) -> None:
+    shown = SweepScreen(Console(file=io.StringIO(), width=160))
+    shown.begin(sweep, 100.0)
+    shown.event(Event("x", {"whole": 1000.0}))
+    shown.event(Event("x", {"reused": 300.0}))
+    shown.event(Event("x", {"reused": 200.0}))
+    shown.event(Event("x", {"done": 50.0}))
+    going = shown._going["x"]
+    assert (going.done, going.trained) == (550.0, 50.0)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, glue: Path, minilm: Any) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fedlease", "sweep", "fig7", "--out", str(tmp_path), "--jobs", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"FEDLEASE_DATA": str(glue), "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+        start_new_session=True,
+    )
+    logs = tmp_path / "store" / "logs"
+    deadline = time.monotonic() + 60
+    while not logs.is_dir() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same 'fedlease sweep'" in said
+    assert len(said.strip().splitlines()) == 1
