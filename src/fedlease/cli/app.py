@@ -141,7 +141,7 @@ def table(
 @app.command()
 def sweep(
     names: Annotated[
-        list[str], typer.Argument(help="table1 ... table8, fig2 ... fig9.", metavar="PRESET...")
+        list[str], typer.Argument(help="table1 ... table8, fig2 ... fig9, others.", metavar="PRESET...")
     ],
     size: Annotated[str, typer.Option(help="small (two cores) or paper.")] = "small",
     out: Annotated[Path, typer.Option(help="Where sweeps and their common store of runs lie.")] = Path(
@@ -152,32 +152,14 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Run the paper's tables and figures: what is not in the store yet; go on after any stop."""
-    from fedlease.cli.sweep import SweepScreen, plan
+    from fedlease.cli.sweep import run_sweep
     from fedlease.experiments.presets import find
     from fedlease.experiments.sweep import Sweep
 
     chosen = list(range(seeds)) if seeds else None
     options = {} if jobs is None else {"processes": jobs}
     asked = Sweep([find(name) for name in dict.fromkeys(names)], size, out, chosen, **options)
-    screen = console()
-    if dry_run:
-        for line in plan(asked):
-            screen.print(line, highlight=False, soft_wrap=True)
-        for one in asked.known():
-            screen.print(f"  {one.name}: {one.work.size:.0f} rows", highlight=False)
-        for one in asked.foreseen():
-            name = f"{one.spec.method['name']}-{one.spec.seed}-..."
-            screen.print(f"  {name}: {one.work.size:.0f} rows, learning rate not chosen yet", highlight=False)
-        return
-    watcher = SweepScreen(screen)
-    try:
-        asked.run(watcher)
-    finally:
-        watcher.stop()
-    for preset in asked.presets:
-        figure = preset.name.removeprefix("fig")
-        what = "table" if figure == preset.name else f"figure {figure}"
-        screen.print(f"fedlease {what} {asked.folder(preset)}", highlight=False, soft_wrap=True)
+    run_sweep(console(), asked, dry_run)
 
 
 @app.command()

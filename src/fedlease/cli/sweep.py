@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from fedlease.cli.live import clock
+from fedlease.cli.table import show_table
 from fedlease.experiments.manifest import Tuned
 from fedlease.experiments.pool import Event
 from fedlease.experiments.results import Run
@@ -151,6 +152,35 @@ class Going:
         if code == 0 and not self.why:
             return f"done in {clock(monotonic() - self.began)}"
         return self.why or f"ended with status {code}"
+
+
+def run_sweep(screen: Console, sweep: Sweep, dry_run: bool) -> None:
+    """Run a sweep and print its tables, or only say what it would do."""
+    if dry_run:
+        foresee(screen, sweep)
+        return
+    watcher = SweepScreen(screen)
+    try:
+        sweep.run(watcher)
+    finally:
+        watcher.stop()
+    for preset in sweep.presets:
+        if preset.name.startswith("fig"):
+            command = f"fedlease figure {preset.name.removeprefix('fig')} {sweep.folder(preset)}"
+            screen.print(f"{preset.title}: {command}", highlight=False, soft_wrap=True)
+        else:
+            show_table(screen, [sweep.folder(preset)], None, "text", None)
+
+
+def foresee(screen: Console, sweep: Sweep) -> None:
+    """Print what a sweep is made of, run by run."""
+    for line in plan(sweep):
+        screen.print(line, highlight=False, soft_wrap=True)
+    for one in sweep.known():
+        screen.print(f"  {one.name}: {one.work.size:.0f} rows", highlight=False)
+    for one in sweep.foreseen():
+        name = f"{one.spec.method['name']}-{one.spec.seed}-..."
+        screen.print(f"  {name}: {one.work.size:.0f} rows, learning rate not chosen yet", highlight=False)
 
 
 def plan(sweep: Sweep) -> list[str]:
