@@ -46,6 +46,7 @@ def make_run(folder: Path, method: str, scores: Sequence[float], seed: int = 0, 
         "seed": seed,
         "spec": {"method": {"name": method}, "rounds": 1, "clients": [{"name": "c"}]},
         "clients": clients,
+        "versions": {"fedlease": fedlease.__version__},
         "rounds": [{"round": 1, "metrics": metrics}],
     }
     write_json(folder / "record.json", {**record, **changes})

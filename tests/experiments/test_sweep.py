@@ -24,6 +24,7 @@ from fedlease.experiments.presets import find, presets
 from fedlease.experiments.presets.glue import SMALL
 from fedlease.experiments.presets.kinds import Cell, Preset, Size
 from fedlease.experiments.spec import make_spec
+from fedlease.experiments.store import Store
 from fedlease.experiments.sweep import Sweep
 from fedlease.experiments.work import work
 
@@ -175,6 +176,14 @@ def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     for place in first.runs:
         name = Path(place.folder).name
         assert stripped(tmp_path / "store" / name) == stripped(sweep.store / name)
+
+
+@pytest.mark.parametrize("name", ["record.json", "spec.json"])
+def test_a_damaged_record_is_one_line(name: str, tmp_path: Path) -> None:
+    for file in ("spec.json", "record.json"):
+        (tmp_path / file).write_text('{"format": 1}')
+    with pytest.raises(FedLeaseError, match=rf"{name} is damaged: it has no spec; remove the run"):
+        getattr(Store(tmp_path), name.removesuffix(".json").replace("spec", "resolved"))()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,15 @@ def test_other_rows_or_clients_are_refused(entry: Any) -> None:
     metric.record["metric"] = "rougeL"
     with pytest.raises(FedLeaseError, match="scored by accuracy and rougeL"):
         make_table([first, metric])
+
+
+def test_work_that_differs_is_told(two: list[Entry]) -> None:
+    assert not any("rows that a run" in note for note in make_table(two).notes)
+    more = copy.deepcopy([entry.record for entry in two])
+    for record, entry in zip(more, two, strict=True):
+        if entry.row != "FedIT":
+            record["rounds"][-1]["rows"]["train"] += 1000
+    changed = [entry._replace(record=record) for entry, record in zip(two, more, strict=True)]
+    (note,) = [note for note in make_table(changed).notes if "rows that a run" in note]
+    rounds = len(two[0].record["rounds"])
+    assert note == f"Note: rows that a run trained on: {300 * rounds:,}; FedLEASE {300 * rounds + 1000:,}."

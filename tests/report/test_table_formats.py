@@ -41,7 +41,7 @@ def test_markdown(small: Table) -> None:
         "| method | % Param | red (2) | blue (2) | average | Δ | p |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| FedIT | 0.5000 | 50.00 ± 0.00 | 62.50 ± 17.68 | 56.25 ± 8.84 | - | - |\n"
-        "| FedLEASE \\[50%\\] | - | **62.50** | **87.50** | **75.00** | **+25.00** | 0.092 |\n"
+        "| FedLEASE \\[50%\\] | - | 62.50 | 87.50 | 75.00 | +25.00 | 0.092 |\n"
         "\n"
         f"{MEASURED}{SPREAD}\n"
         "\n"
@@ -67,8 +67,7 @@ def test_latex(small: Table) -> None:
         r"Method & \% Param & red (2) & blue (2) & average & $\Delta$ & p \\",
         r"\midrule",
         r"FedIT & 0.5000 & 50.00 $\pm$ 0.00 & 62.50 $\pm$ 17.68 & 56.25 $\pm$ 8.84 & - & - \\",
-        r"FedLEASE {[}50\%] & - & \textbf{62.50} & \textbf{87.50} & \textbf{75.00} & \textbf{+25.00} "
-        r"& 0.092 \\",
+        r"FedLEASE {[}50\%] & - & 62.50 & 87.50 & 75.00 & +25.00 & 0.092 \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -89,10 +88,10 @@ def test_csv_is_exact(small: Table) -> None:
         ",FedIT,average,average,56.25,8.838834764831844,2,4,0,,,,,\n"
         ",FedIT,difference,difference,,,0,4,0,,,,,\n"
         ",FedLEASE [50%],parameters,parameters,,,0,,0,,,,,\n"
-        ",FedLEASE [50%],red,group,62.5,,1,2,1,,,,,\n"
-        ",FedLEASE [50%],blue,group,87.5,,1,2,1,,,,,\n"
-        ",FedLEASE [50%],average,average,75.0,,1,4,1,,,,,\n"
-        f",FedLEASE [50%],difference,difference,25.0,,1,4,1,FedIT,4,{p!r},{wilcoxon!r},\n"
+        ",FedLEASE [50%],red,group,62.5,,1,2,0,,,,,\n"
+        ",FedLEASE [50%],blue,group,87.5,,1,2,0,,,,,\n"
+        ",FedLEASE [50%],average,average,75.0,,1,4,0,,,,,\n"
+        f",FedLEASE [50%],difference,difference,25.0,,1,4,0,FedIT,4,{p!r},{wilcoxon!r},\n"
         f",FedLEASE [50%],difference,runner-up,25.0,,1,,,FedIT,4,{p!r},{wilcoxon!r},\n"
     )
     assert not FORMATS["csv"].with_notes
@@ -112,12 +111,35 @@ def test_text(small: Table) -> None:
     assert "\x1b" not in text
 
 
-def test_the_best_are_bold_on_a_terminal(small: Table) -> None:
+@pytest.fixture
+def even(entry: Any) -> Table:
+    """Two rows of the same seed, so that the best can be told."""
+    runs = [
+        entry("FedIT", 0, [0.5, 0.5, 0.5, 0.5]),
+        entry("FedLEASE", 0, [0.75, 0.5, 1.0, 0.75], method="fedlease"),
+    ]
+    return make_table(runs)
+
+
+def test_the_best_are_bold(even: Table) -> None:
     screen = io.StringIO()
-    Console(file=screen, force_terminal=True, width=120, color_system="standard").print(on_screen(small, 120))
+    Console(file=screen, force_terminal=True, width=120, color_system="standard").print(on_screen(even, 120))
     for number in ("62.50", "87.50", "75.00", "+25.00"):
         assert re.search(rf"\x1b\[1m *{re.escape(number)}", screen.getvalue())
+        assert f"**{number}**" in FORMATS["markdown"].write(even)
+        assert rf"\textbf{{{number}}}" in FORMATS["latex"].write(even)
     assert not re.search(r"\x1b\[1m *50.00", screen.getvalue())
+    best = {
+        row["column"]: row["best"]
+        for row in csv.DictReader(io.StringIO(FORMATS["csv"].write(even)))
+        if row["row"] == "FedLEASE"
+    }
+    assert (best["red"], best["blue"], best["average"]) == ("1", "1", "1")
+
+
+def test_none_is_bold_while_seeds_differ(small: Table) -> None:
+    assert "**6" not in FORMATS["markdown"].write(small)
+    assert "textbf" not in FORMATS["latex"].write(small)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fedlease.report.gather import Part, Row, described, is_complete
@@ -43,7 +44,8 @@ def notes_of(
             notes.append(f"{section}{_best(runner_up)}")
     if any(c.p is not None for c in [*(c for rows in compared for c in rows), *runners_up] if c):
         notes.append(OPTIMISTIC)
-    notes += [note for part in parts for note in (*_seeds_missing(part), *_unscored(part), *_rounds(part))]
+    for part in parts:
+        notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_work(part)]
     left_out = [described(entry) for entry in entries if not is_complete(entry)]
     if left_out:
         notes.append(f"Left out, not complete: {'; '.join(left_out)}.")
@@ -127,6 +129,24 @@ def _rounds(part: Part) -> list[str]:
 def _last_rounds(row: Row) -> list[int]:
     found = (last_scored(record) for record in row.records.values())
     return sorted({last.round for last in found if last is not None})
+
+
+def _work(part: Part) -> list[str]:
+    """How many rows a run trained and scored, where rows of the table differ in it."""
+    said = []
+    for kind, words in (("train", "trained on"), ("score", "scored, or asked the loss of")):
+        counts = {name: _rows(row, kind) for name, row in part.rows.items()}
+        usual = Counter(counts.values()).most_common(1)[0][0] if counts else 0
+        others = [f"{name} {count:,}" for name, count in counts.items() if count != usual]
+        if others:
+            said.append(f"{_start(part)}rows that a run {words}: {usual:,}; {', '.join(others)}.")
+    return said
+
+
+def _rows(row: Row, kind: str) -> int:
+    """Of the first seed."""
+    first = next(iter(row.records.values()))
+    return sum(int(entry.get("rows", {}).get(kind, 0)) for entry in first["rounds"])
 
 
 def _start(part: Part) -> str:
