@@ -304,6 +304,10 @@ def test_a_spec_is_known_by_what_its_result_depends_on(tiny: Path) -> None:
     assert identity(elsewhere) == identity(spec)
     explicit = make_spec({**content, "method": spec.settings()})
     assert identity(explicit) == identity(spec)
+    plain = make_spec({**content, "method": {"name": "fedlease_paper"}})
+    assert identity(plain) != identity(make_spec({**content, "method": {"name": "fedlease"}}))
+    longer = make_spec({**content, "training": {**content["training"], "pool": 9}})
+    assert identity(longer) != identity(spec)
     assert identity(job(cell.spec, 2e-3, 0).spec) != identity(spec)
     assert identity(job(cell.spec, 1e-3, 1).spec) != identity(spec)
 
@@ -316,3 +320,11 @@ def test_a_record_of_another_version_is_refused_by_name(tiny: Path, tmp_path: Pa
     (run.folder / "record.json").write_text(json.dumps(record))
     with pytest.raises(FedLeaseError, match=r"record\.json is from fedlease 0\.0\.1"):
         one.done(tmp_path)
+    record["versions"]["fedlease"] = fedlease.__version__
+    record["spec"]["training"]["pool"] = 9  # as if the default had been another one then
+    (run.folder / "record.json").write_text(json.dumps(record))
+    with pytest.raises(FedLeaseError, match=r"was made with another training\.pool"):
+        one.done(tmp_path)
+    record["spec"]["training"].pop("pool")  # as if there had been no such setting then
+    (run.folder / "record.json").write_text(json.dumps(record))
+    assert one.done(tmp_path)

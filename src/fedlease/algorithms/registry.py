@@ -42,9 +42,13 @@ class Method:
 
     def options(self) -> dict[str, Any]:
         """Every setting with the value it has unless the user says otherwise."""
-        known = fields(self.make)  # type: ignore[arg-type]
-        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in known}
-        return {**defaults, **self.settings}
+        return {**defaults_of(self.make), **self.settings}
+
+
+def defaults_of(make: type[Algorithm[Any]]) -> dict[str, Any]:
+    """The values a method's class gives its settings."""
+    known = fields(make)  # type: ignore[arg-type]
+    return {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in known}
 
 
 @cache

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlease import __version__
+from fedlease.algorithms.registry import defaults_of
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json
 from fedlease.experiments.results import Run
@@ -57,7 +58,7 @@ class Job:
         """Whether it is complete.
 
         Raises:
-            FedLeaseError: its record is of another version of fedlease.
+            FedLeaseError: its record is of another version of fedlease, or of other settings.
         """
         folder = self.folder(store)
         if not (folder / "record.json").is_file():
@@ -69,6 +70,7 @@ class Job:
                 f"{folder / 'record.json'} is from fedlease {found} and this is {__version__}: "
                 f"choose another --out, or remove {store}"
             )
+        check_settings(folder, record["spec"], self.spec)
         return bool(record["status"] == "complete")
 
 
@@ -86,11 +88,44 @@ def job(values: Mapping[str, Any], rate: float, seed: int | None = None) -> Job:
 
 
 def identity(spec: Spec) -> str:
-    """A hash of all that a run's result depends on; its name and the place of its data are left out."""
-    content = spec.model_dump(mode="json", exclude={"name", "method"})
-    content["data"].pop("root", None)
-    text = json.dumps({**content, "method": spec.settings()}, sort_keys=True)
+    """A hash of all that a run's result depends on and that is not a default.
+
+    So a setting that a later version adds leaves it as it is; that defaults have not changed is found by
+    `check_settings`. The run's name and the place of its data are left out.
+    """
+    content = spec.model_dump(mode="json", exclude={"name", "method"}, exclude_defaults=True)
+    content["data"] = {key: value for key, value in content.get("data", {}).items() if key != "root"}
+    usual = defaults_of(type(spec.algorithm()))
+    said = {key: value for key, value in spec.settings().items() if key == "name" or value != usual[key]}
+    text = json.dumps({**content, "method": said}, sort_keys=True, default=dict)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def check_settings(folder: Path, there: Mapping[str, Any], spec: Spec) -> None:
+    """Refuse a run whose settings are not those of this spec, where both have them.
+
+    Raises:
+        FedLeaseError: naming the first key that differs.
+    """
+    now = json.loads(json.dumps({**spec.model_dump(mode="json"), "method": spec.settings()}, default=dict))
+    for key in ("name", "data"):
+        now.pop(key)
+    different = _difference(there, now)
+    if different:
+        raise FedLeaseError(f"{folder} was made with another {different}: choose another --out")
+
+
+def _difference(there: Any, now: Any, key: str = "") -> str | None:
+    """The first dotted key under which both have something, and not the same."""
+    if isinstance(there, Mapping) and isinstance(now, Mapping):
+        shared = [name for name in now if name in there]
+        found = (_difference(there[name], now[name], f"{key}.{name}".lstrip(".")) for name in shared)
+        return next((name for name in found if name), None)
+    if isinstance(there, list) and isinstance(now, list) and len(there) == len(now):
+        pairs = enumerate(zip(there, now, strict=True))
+        found = (_difference(one, other, f"{key}.{place}") for place, (one, other) in pairs)
+        return next((name for name in found if name), None)
+    return None if there == now else key
 
 
 def left(jobs: Iterable[Job], store: Path) -> float:
