@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fedlease import __version__
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId
@@ -116,7 +117,12 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     resident = Resident(base)
     sites: dict[ClientId, TorchSite] = {}
     facts: dict[ClientId, dict[str, Any]] = {}
-    context = {"model": model.model_dump(), "plan": asdict(plan), "base": base.fingerprint}
+    context = {
+        "fedlease": __version__,
+        "model": model.model_dump(),
+        "plan": asdict(plan),
+        "base": base.fingerprint,
+    }
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
         task = TASKS[of[client].task]

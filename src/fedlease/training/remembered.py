@@ -20,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fedlease import __version__
 from fedlease.core.adapter import Learn, Model
 from fedlease.core.files import write_bytes
 from fedlease.core.progress import Progress
@@ -71,7 +70,6 @@ class RememberingSite(TorchSite):
     def _key(self, model: Model, learn: Learn) -> str:
         inputs = {
             "format": FORMAT,
-            "fedlease": __version__,
             "libraries": [
                 torch.__version__,
                 transformers.__version__,
