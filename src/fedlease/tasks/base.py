@@ -15,12 +15,26 @@ Tokenizer = Callable[..., Mapping[str, Any]]
 """A Hugging Face tokenizer: called with lists of texts, it returns lists of token ids by name."""
 
 
+ANSWERS = "assistant"
+"""The role of a chat's messages that a model is to write."""
+
+
 @dataclass(frozen=True)
 class Example:
-    """One row: its texts (one or two, in the order of the source's columns) and the index of its label."""
+    """One row.
+
+    Attributes:
+        texts: in classification one or two, in the order of the source's columns; in generation the parts of
+            the prompt.
+        label: the index of its label; 0 where the task has none.
+        answer: what a model is to write; None in classification.
+        roles: who says each text, where the row is a chat; else empty.
+    """
 
     texts: tuple[str, ...]
-    label: int
+    label: int = 0
+    answer: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,14 +44,19 @@ class Encoded:
     Attributes:
         input_ids: one list of token ids a row, special tokens included.
         token_type_ids: the segment of every token, or None where the tokenizer has none.
-        labels: the label of every row.
+        labels: the label of every row; in generation how many of its tokens are the prompt.
         truncated: how many rows were longer than the model was given room for.
+        answers: the text to be written for every row; empty in classification.
+        options: the answers that every row's prompt offers, none where it offers none; empty in
+            classification.
     """
 
     input_ids: tuple[list[int], ...]
     token_type_ids: tuple[list[int], ...] | None
     labels: tuple[int, ...]
     truncated: int = 0
+    answers: tuple[str, ...] = ()
+    options: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.input_ids)
