@@ -87,7 +87,7 @@ def test_what_does_not_fit_names_the_row(tokenizer: Any) -> None:
     rows = [ROWS[0], Example(("why",), answer="because " * 10)]
     assert problem(PLAIN, rows, tokenizer, 64) == (
         "row 1 ('why'): its answer has 81 tokens with its end, generation.max_new_tokens is 12, the template "
-        "has 1: model.max_length 64 leaves no room for the prompt; raise it"
+        "has 1: model.max_length 64 leaves no room for the prompt"
     )
     assert "row 0 ('Add 1 and 2.'): its answer has 2 tokens" in problem(Generation(), ROWS, tokenizer, 64)
 

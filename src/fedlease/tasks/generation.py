@@ -88,7 +88,7 @@ class Generation:
                     raise FedLeaseError(
                         f"row {row} ({_start(examples[row])}): its answer has {len(answer)} tokens with its "
                         f"end, generation.max_new_tokens is {self.max_new_tokens}, the template has "
-                        f"{head + tail}: model.max_length {max_length} leaves no room for the prompt; raise it"
+                        f"{head + tail}: model.max_length {max_length} leaves no room for the prompt"
                     )
                 prompts[row] = _without_middle(prompt, head, tail, room)
                 cut += 1
