@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from runs import federation_of, files, scores
+from runs import Make, federation_of, files, scores
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
-from fedlease.experiments.spec import make_spec
+from fedlease.experiments.prepare import read_rows, settle
+from fedlease.experiments.spec import make_spec, read_spec
 from fedlease.tasks.base import Encoded
 from fedlease.tasks.inference import Inference
 
@@ -216,3 +217,21 @@ def test_specs_of_classification_tell_nothing_of_generation() -> None:
     told = make_spec({"clients": [{"name": "b", "data": "trec", "count": 2}]}).model_dump(mode="json")
     assert told["generation"] == {"template": "alpaca", "max_new_tokens": 64}
     assert make_spec(told).model_dump(mode="json") == told
+
+
+def test_the_example_reads_its_rows(flan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDLEASE_DATA", str(flan))
+    monkeypatch.setattr("fedlease.experiments.prepare.resolve", lambda name, beside: name)
+    path = Path(__file__).resolve().parents[2] / "examples" / "flan.toml"
+    example = read_spec(path)
+    rows = read_rows(example, settle(example, path.parent))
+    assert [(len(held.train), len(held.test)) for held in rows.values()] == [(150, 50)] * 8
+
+
+def test_a_causal_model_classifies(spec_of: Make, tiny_llama: Path, tmp_path: Path) -> None:
+    spec = spec_of(rounds=2, method=METHODS["ffa_lora"])
+    spec["model"] = {**spec["model"], "name": str(tiny_llama), "max_length": 64}
+    run = fedlease.run(spec, tmp_path / "run")
+    assert run.record["metric"] == "accuracy"
+    assert 0 <= run.accuracy <= 1
+    assert (run.folder / "heads" / "2.safetensors").is_file()
