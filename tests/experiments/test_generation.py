@@ -18,6 +18,7 @@ from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.spec import make_spec, read_spec
 from fedlease.tasks.base import Encoded
 from fedlease.tasks.inference import Inference
+from fedlease.tasks.written import options
 
 METHODS = {
     "fedlease": {"name": "fedlease", "rank": 2, "warmup_rounds": 1, "experts": 2},
@@ -226,6 +227,17 @@ def test_the_example_reads_its_rows(flan: Path, monkeypatch: pytest.MonkeyPatch)
     example = read_spec(path)
     rows = read_rows(example, settle(example, path.parent))
     assert [(len(held.train), len(held.test)) for held in rows.values()] == [(150, 50)] * 8
+
+
+def test_mixed_tasks_and_numbers_of_rows(flan: Path) -> None:
+    mixed = {"name": "both", "count": 2, "data": ["trec", "fix_punct"], "train_rows": 40, "test_rows": 10}
+    apart = {"name": "apart", "count": 2, "data": "snli", "split": {"by": "quantity", "rows": [20, 90]}}
+    spec = make_spec({"model": {"name": "x"}, "data": {"root": str(flan)}, "clients": [mixed, apart]})
+    rows = read_rows(spec, settle(spec, flan))
+    assert [len(held.train) for held in rows.values()] == [20, 90, 40, 40]
+    for client in ("both-0", "both-1"):
+        offered = [bool(options(row.texts[0])) for row in rows[client].train]
+        assert (sum(offered), rows[client].labels) == (20, ())
 
 
 def test_a_causal_model_classifies(spec_of: Make, tiny_llama: Path, tmp_path: Path) -> None:

@@ -80,10 +80,13 @@ def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path
     root, plan = resolved["root"], resolved["plan"]
     if root is not None and not Path(root).is_dir():  # moved: rows are known by their hash
         root = settle(spec, Path(resolved["beside"])).root
+    model = resolved["model"]["path"]
+    if Path(model).is_absolute() and not Path(model).is_dir():  # moved too, or unpacked and cleared away
+        model = settle(spec, Path(resolved["beside"])).model
     places = Places(
         Path(resolved["beside"]),
         None if root is None else Path(root),
-        resolved["model"]["path"],
+        model,
         choose(plan["device"], plan["precision"], plan["attention"], plan["threads"]),
     )
     meter = Meter(observer)

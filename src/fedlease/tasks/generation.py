@@ -14,6 +14,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.tasks import templates, written
 from fedlease.tasks.base import Encoded, Example
 from fedlease.tasks.inference import Inference
+from fedlease.tasks.tokens import Prompts, without_middle
 
 IGNORED = -100
 """The label of a token that is not to be predicted."""
@@ -68,36 +69,30 @@ class Generation:
                 raise FedLeaseError(f"row {row} ({_start(example)}) has no answer: every row needs one")
         if not examples:
             return Encoded((), None, ())
+        texts = tuple(example.answer or "" for example in examples)
         rendered = [templates.render(self.template, example, tokenizer) for example in examples]
-        first = [] if self.template == templates.CHAT else _first(tokenizer)
-        prompts = [first + ids for ids in _ids(tokenizer, ["".join(parts) for parts in rendered])]
-        answers = [
-            [*ids, int(tokenizer.eos_token_id)]
-            for ids in _ids(tokenizer, [example.answer or "" for example in examples])
-        ]
+        tokens = Prompts(tokenizer, marked=self.template == templates.CHAT)
+        prompts, answers = tokens.prompts(rendered), tokens.answers(texts)
         cut = 0
         for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             room = max_length - max(len(answer), self.max_new_tokens)
-            if len(prompt) > room:
-                head, tail = (
-                    len(_ids(tokenizer, [part])[0]) if part else 0
-                    for part in (rendered[row].head, rendered[row].tail)
+            if len(prompt) <= room:
+                continue
+            head, tail = tokens.around(rendered[row])
+            if head + tail >= room:
+                raise FedLeaseError(
+                    f"row {row} ({_start(examples[row])}): its answer has {len(answer)} tokens with its end, "
+                    f"generation.max_new_tokens is {self.max_new_tokens}, the template has {head + tail}: "
+                    f"model.max_length {max_length} leaves no room for the prompt"
                 )
-                head += len(first)
-                if head + tail >= room:
-                    raise FedLeaseError(
-                        f"row {row} ({_start(examples[row])}): its answer has {len(answer)} tokens with its "
-                        f"end, generation.max_new_tokens is {self.max_new_tokens}, the template has "
-                        f"{head + tail}: model.max_length {max_length} leaves no room for the prompt"
-                    )
-                prompts[row] = _without_middle(prompt, head, tail, room)
-                cut += 1
+            prompts[row] = without_middle(prompt, head, tail, room)
+            cut += 1
         return Encoded(
             input_ids=tuple(prompt + answer for prompt, answer in zip(prompts, answers, strict=True)),
             token_type_ids=None,
             labels=tuple(map(len, prompts)),
             truncated=cut,
-            answers=tuple(example.answer or "" for example in examples),
+            answers=texts,
             options=tuple(map(_options, examples)),
         )
 
@@ -208,25 +203,6 @@ def answer_logits(network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tens
 def _generating(network: nn.Module) -> Any:
     """The network, with the methods that causal models of transformers have and other modules lack."""
     return network
-
-
-def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    found = tokenizer(texts, add_special_tokens=False, padding=False, truncation=False, verbose=False)
-    ids: list[list[int]] = found["input_ids"]
-    return ids
-
-
-def _first(tokenizer: Any) -> list[int]:
-    """The token that the tokenizer begins texts with, if any; an end that it adds is not for a prompt."""
-    begin = tokenizer.bos_token_id
-    return [begin] if begin is not None and tokenizer("a")["input_ids"][:1] == [begin] else []
-
-
-def _without_middle(prompt: list[int], head: int, tail: int, room: int) -> list[int]:
-    """The prompt cut to ``room`` tokens, where ``head`` at its start and ``tail`` at its end stay."""
-    keep = room - head - tail
-    left, right = head + (keep + 1) // 2, tail + keep // 2
-    return prompt[:left] + prompt[len(prompt) - right :]
 
 
 def _options(example: Example) -> tuple[str, ...]:
