@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from rich.console import Console
 from runs import Make, federation_of, files, scores
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +17,7 @@ import fedlease
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.spec import make_spec, read_spec
+from fedlease.report.summary import run_report
 from fedlease.tasks.base import Encoded
 from fedlease.tasks.inference import Inference
 from fedlease.tasks.written import options
@@ -84,6 +86,9 @@ def test_methods_run_on_it(method: str, spec: dict[str, Any], tmp_path: Path) ->
     assert (facts["labels"], facts["label_counts"]) == ([], {"train": [], "test": []})
     assert facts["cut_rows"] == {"train": 0, "test": 0}
     assert not (run.folder / "heads").exists()
+    screen = Console(width=150, record=True)
+    screen.print(run_report(record))
+    assert "Rouge1 after round 3 (%)" in screen.export_text()
 
 
 def test_training_learns_the_answers(spec: dict[str, Any], tmp_path: Path) -> None:
