@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ from fedlease.training.unpack import unpacked
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "fedlease" / "models"
+    yield tmp_path / "cache" / "fedlease" / "models"
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # pytest would keep half a gigabyte for each run
 
 
 @pytest.fixture
