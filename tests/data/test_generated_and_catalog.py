@@ -87,7 +87,9 @@ def test_names_that_do_not_exist_list_those_that_do() -> None:
     with pytest.raises(FedLeaseError) as caught:
         catalog.find("sst3")
     assert str(caught.value) == (
-        "no data set is called 'sst3'; there are: sst2, qnli, mrpc, qqp, answers, paraphrase, requests, tone"
+        "no data set is called 'sst3'; there are: sst2, qnli, mrpc, qqp, arc_easy, bool_q, cola, "
+        "definite_pronoun_resolution, fix_punct, gigaword, glue_qqp, hellaswag, paws_wiki, flan_qnli, "
+        "sentiment140, snli, trec, web_nlg_en, wic, word_segment, answers, paraphrase, requests, tone"
     )
     with pytest.raises(FedLeaseError, match="'_messages'; there are: answers, paraphrase, requests, tone"):
         generated.generate("_messages", 1, 0)

@@ -57,6 +57,20 @@ def test_rows_and_label_names(calls: list[tuple[Any, ...]]) -> None:
     assert calls == [("some/set", "part", "train"), ("some/set", "part", "validation")]
 
 
+def test_prompts_and_answers() -> None:
+    asked = hub(text=(), prompt=("sentence",), answer="sentence2", test_split="validation")
+    assert problem(asked).endswith("split train: no column 'sentence2'; there are: sentence, label")
+
+
+def test_chats(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    made = datasets.Dataset.from_dict({"messages": [talk], "other": [1]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
+    table = load(hub(text=(), messages="messages"))
+    assert table.train == (Example(("Hi",), answer="Ho", roles=("user",)),)
+    assert table.labels == ()
+
+
 def test_without_a_test_split_only_the_training_split_is_loaded(calls: list[tuple[Any, ...]]) -> None:
     assert load(hub()).test is None
     assert load(hub(test_split="train")).test is None

@@ -72,7 +72,8 @@ def test_federations_without_splits_are_those_of_earlier_versions() -> None:
         for n in range(3)
     ]
     clients = federate([*asked, ClientPlan("rest", find("tone"), "tone")], None, 7)
-    assert hashlib.sha256(repr(list(clients.items())).encode()).hexdigest()[:16] == "69b679d9f2785ea4"
+    told = repr(list(clients.items())).replace(", answer=None, roles=()", "")  # rows had texts and label only
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "69b679d9f2785ea4"
 
 
 def test_dirichlet_shares_out_the_rows_of_the_group() -> None:

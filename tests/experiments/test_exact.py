@@ -219,6 +219,25 @@ def test_resume_needs_nothing_of_where_the_run_began(
     assert [session["from_round"] for session in again.record["sessions"]] == [1, 5]
 
 
+def test_a_model_that_was_moved_is_looked_for_by_its_name(
+    spec_of: Make, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(rounds=2)
+    spec["model"] = {**spec["model"], "name": "bert"}
+    shutil.copytree(tiny, tmp_path / "before" / "bert")
+    monkeypatch.chdir(tmp_path / "before")
+    with monkeypatch.context() as patch:
+        patch.setattr("fedlease.experiments.run._write_adapters", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            fedlease.run(spec, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "before").rename(tmp_path / "after")
+    with pytest.raises(FedLeaseError, match="cannot load model"):
+        fedlease.resume(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "after")
+    assert fedlease.resume(tmp_path / "run").record["status"] == "complete"
+
+
 def test_a_run_does_not_go_on_with_other_rows_or_another_model(spec_of: Make, tmp_path: Path) -> None:
     run = fedlease.run(spec_of(rounds=2), tmp_path / "run")
     for key, says in (("fingerprint", "is not the one"), ("rows_hash", "rows of client answers-0")):

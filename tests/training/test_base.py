@@ -19,6 +19,8 @@ from transformers import (
 )
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.tasks import classification
+from fedlease.tasks.base import Example
 from fedlease.training import base
 from fedlease.training.base import Base, load_base
 from fedlease.training.precision import Plan
@@ -180,3 +182,45 @@ def test_a_target_in_the_head_is_not_adapted(roberta: Path) -> None:
     assert len(modules) == 6
     assert not [path for path in modules if path.startswith("classifier")]
     assert "its head aside, is called 'out_proj'" in problem(roberta, targets=["out_proj"])
+
+
+def test_a_causal_model_has_no_head_and_pads_with_its_end(tiny_llama: Path) -> None:
+    loaded = load(tiny_llama, labels=())
+    assert (loaded.heads, loaded.head_name, loaded.drawn) == ({}, "", {})
+    assert loaded.pad_id == loaded.tokenizer.eos_token_id == 0
+    assert set(loaded.modules) == {
+        f"model.layers.{n}.self_attn.{kind}_proj" for n in range(2) for kind in ("q", "v")
+    }
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.max_length == 512
+
+
+def test_settings_of_generation_are_put_aside(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    (folder / "generation_config.json").write_text('{"repetition_penalty": 3.0, "temperature": 0.1}')
+    assert load(folder, labels=()).model.generation_config.repetition_penalty is None  # type: ignore[union-attr]
+
+
+def test_what_is_no_causal_model(tiny: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    assert problem(tiny, labels=()) == (
+        f"model {tiny} is no causal language model: a bert model reads in both directions; name one, such as "
+        "smollm2"
+    )
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    edit(folder, **{"model.layers.1": None})
+    assert "is no causal language model: its checkpoint lacks model.layers.1." in problem(folder, labels=())
+
+
+def test_a_causal_model_classifies(tiny_llama: Path) -> None:
+    loaded = load(tiny_llama)
+    assert loaded.head_name == "score"
+    assert {count: head.weight.shape for count, head in loaded.heads.items()} == {2: (2, 32), 3: (3, 32)}  # type: ignore[union-attr]
+    texts = [Example(("short",), 0), Example(("a rather longer text",), 1), Example(("of middling",), 1)]
+    encoded = classification.encode(texts, loaded.tokenizer, 64)
+    batch = classification.collate(encoded, range(3), loaded.pad_id)
+    batch.pop("labels")
+    with torch.no_grad():
+        together = loaded.model(**batch).logits
+        alone = [loaded.model(torch.tensor([ids])).logits for ids in encoded.input_ids]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+    assert len({tuple(row) for row in together.tolist()}) == 3

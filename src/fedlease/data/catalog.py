@@ -1,4 +1,4 @@
-"""Data sets by name: four tasks of GLUE, and the generated tasks.
+"""Data sets by name: four tasks of GLUE, sixteen instruction tasks of FLAN, and the generated tasks.
 
 Another data set is another entry of `GLUE` (or a dictionary like it), or another file in
 `fedlease.data.generated`.
@@ -35,12 +35,44 @@ GLUE: Mapping[str, Source] = {
 }
 """A. Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform", ICLR 2019."""
 
+
+def _flan(task: str) -> Source:
+    folder = f"flan/{task}"
+    return Source(
+        prompt=("instruction",), answer="output", train=f"{folder}/train.jsonl", test=f"{folder}/test.jsonl"
+    )
+
+
+FLAN: Mapping[str, Source] = {
+    "flan_qnli" if task == "qnli" else task: _flan(task)  # GLUE has the other name
+    for task in (
+        "arc_easy",
+        "bool_q",
+        "cola",
+        "definite_pronoun_resolution",
+        "fix_punct",
+        "gigaword",
+        "glue_qqp",
+        "hellaswag",
+        "paws_wiki",
+        "qnli",
+        "sentiment140",
+        "snli",
+        "trec",
+        "web_nlg_en",
+        "wic",
+        "word_segment",
+    )
+}
+"""J. Wei et al., "Finetuned Language Models Are Zero-Shot Learners", ICLR 2022: files with the columns
+instruction and output, such as those that Y. Yang et al. drew for FedDPA, NeurIPS 2024."""
+
 GENERATED: Mapping[str, Source] = {
     name: Source(generated=name, labels=generated.labels(name)) for name in generated.names()
 }
 """Small texts made on the spot; see `fedlease.data.generated`."""
 
-CATALOG: Mapping[str, Source] = {**GLUE, **GENERATED}
+CATALOG: Mapping[str, Source] = {**GLUE, **FLAN, **GENERATED}
 """Every data set that has a name."""
 
 

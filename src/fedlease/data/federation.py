@@ -75,7 +75,7 @@ def _check(plans: Sequence[ClientPlan], by_source: Mapping[Source, Sequence[Clie
     for source in by_source:
         # Split one way for this client and another way for that, one's test rows would train the other.
         rows = (source.train, source.hub, source.hub_config, source.train_split, source.generated)
-        first = seen.setdefault((*rows, source.text, source.label), source)
+        first = seen.setdefault((*rows, *source.columns), source)
         if first != source:
             one, other = (by_source[s][0].name for s in (first, source))
             raise FedLeaseError(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.data import files, generated, labels
+from fedlease.data import files, generated, labels, texts
 from fedlease.data.hub import stay_local
 from fedlease.tasks.base import Example
 
@@ -25,7 +25,7 @@ class Source:
     is absolute, or there is no hub data set), then the hub, then the generated task.
 
     Attributes:
-        text: one or two text columns; empty for a generated task.
+        text: one or two text columns to classify; empty for a generated task.
         label: the label column; it may hold integers, booleans or strings.
         labels: label names by index; empty means those found in the data, sorted.
         train: file of the training rows: JSONL, CSV or Parquet. A relative path is under the root folder.
@@ -33,6 +33,11 @@ class Source:
         hub: name of a data set on the Hugging Face hub, with its configuration and splits;
             ``test_split=None`` holds test rows out of the training split.
         generated: name of a built-in generated task.
+        prompt: for generation, in place of text and label: columns that make up the prompt; where there are
+            several, those empty in a row are left out.
+        answer: beside prompt, the column of the text that a model is to write.
+        messages: for generation too, in place of prompt and answer: the column of a chat, a list of
+            ``{role, content}`` whose last message is the assistant's answer.
     """
 
     text: tuple[str, ...] = ()
@@ -45,13 +50,22 @@ class Source:
     train_split: str = "train"
     test_split: str | None = None
     generated: str | None = None
+    prompt: tuple[str, ...] = ()
+    answer: str | None = None
+    messages: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.train or self.hub or self.generated):
             raise FedLeaseError("a data source needs one of: train (a file), hub, generated")
         if self.test and not self.train:
             raise FedLeaseError(f"{self.test}: a test file needs a train file beside it")
-        if len(self.text) not in (1, 2) and (self.train or self.hub):
+        if bool(self.prompt) != (self.answer is not None) or (self.prompt and self.messages):
+            raise FedLeaseError(f"{self}: name prompt and answer columns, or the column of messages")
+        if self.generates and (self.text or self.labels):
+            raise FedLeaseError(f"{self}: text and labels mean nothing beside prompts and answers")
+        if len({*self.prompt, self.answer}) <= len(self.prompt):
+            raise FedLeaseError(f"{self}: prompt and answer must be different columns")
+        if len(self.text) not in (1, 2) and (self.train or self.hub) and not self.generates:
             raise FedLeaseError(f"{self}: text names {len(self.text)} columns; name one or two")
         if self.label in self.text:
             raise FedLeaseError(f"{self}: column '{self.label}' is both text and label")
@@ -64,16 +78,37 @@ class Source:
         return self.train or self.hub or f"generated {self.generated}"
 
     @property
+    def generates(self) -> bool:
+        """Whether rows are prompts and answers, and have no labels."""
+        return bool(self.prompt or self.messages)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        if self.generates:
+            return tuple(column for column in (*self.prompt, self.answer, self.messages) if column)
+        return (*self.text, self.label)
+
+    @property
     def key(self) -> str:
-        """What seeds the shuffling of the rows: it leaves out folders, so it is the same on every machine."""
-        names = [Path(name).name if name else None for name in (self.train, self.test)]
-        parts = [*names, self.hub, self.hub_config, self.generated, *self.text, self.label]
+        """What seeds the shuffling of the rows: it leaves out folders, so it is the same on every machine.
+
+        Named prompts and answers keep their task's folder: all of FLAN's files have the same names.
+        """
+        whole = self.generates and not Path(self.train or "").is_absolute()
+        files = (self.train, self.test)
+        names = [name if whole or not name else Path(name).name for name in files]
+        parts = [*names, self.hub, self.hub_config, self.generated]
+        parts += self.columns
         return "/".join(part or "" for part in parts)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A source's rows. ``test`` is None where test rows are to be held out of ``train``."""
+    """A source's rows. ``test`` is None where test rows are to be held out of ``train``.
+
+    ``labels`` is empty where the rows are prompts and answers.
+    """
 
     train: tuple[Example, ...]
     test: tuple[Example, ...] | None
@@ -120,7 +155,7 @@ def _paths(source: Source, root: Path | None) -> list[Path]:
 @lru_cache(maxsize=64)
 def _load(source: Source, root: Path | None, stamps: tuple[Stamp, ...]) -> Table:
     if stamps:
-        return _from_files(source, _paths(source, root))
+        return _from_files(source, root, _paths(source, root))
     if source.hub:
         return _from_hub(source, source.hub)
     assert source.generated is not None  # Source refuses to be without any place
@@ -128,11 +163,14 @@ def _load(source: Source, root: Path | None, stamps: tuple[Stamp, ...]) -> Table
     return Table(train, test, generated.labels(source.generated), f"generated task {source.generated}")
 
 
-def _from_files(source: Source, paths: list[Path]) -> Table:
-    columns = (*source.text, source.label)
+def _from_files(source: Source, root: Path | None, paths: list[Path]) -> Table:
+    if root is None and source.generates and not paths[0].is_absolute() and not paths[0].exists():
+        raise FedLeaseError(
+            f"{paths[0]}: no such file; name the folder it is under in FEDLEASE_DATA or data.root"
+        )
     if len(paths) == 2 and paths[0].resolve() == paths[1].resolve():
         paths.pop()  # one file for both: test rows are held out of it
-    parsed = [_parsed(source, files.read(path, columns)) for path in paths]
+    parsed = [_parsed(source, files.read(path, source.columns)) for path in paths]
     return _table(source, parsed, source.labels, " and ".join(map(str, paths)))
 
 
@@ -146,9 +184,10 @@ def _from_hub(source: Source, hub: str) -> Table:
     for split in splits:
         place = f"{origin}, split {split}"
         data = _hub_split(hub, source.hub_config, split, place)
-        files.check_columns(place, (*source.text, source.label), data.column_names)
-        names = names or tuple(getattr(data.features[source.label], "names", None) or ())
-        rows = data.select_columns([*source.text, source.label])
+        files.check_columns(place, source.columns, data.column_names)
+        if not source.generates:
+            names = names or tuple(getattr(data.features[source.label], "names", None) or ())
+        rows = data.select_columns(list(source.columns))
         parsed.append(_parsed(source, ((f"{place}, row {n}", row) for n, row in enumerate(rows, start=1))))
         if not parsed[-1]:
             raise FedLeaseError(f"{place}: has no rows")
@@ -168,34 +207,34 @@ def _hub_split(hub: str, config: str | None, split: str, place: str) -> Any:
         ) from error
 
 
-_Parsed = list[tuple[str, tuple[str, ...], str]]  # place, texts, label as a word
+_Parsed = list[tuple[str, Example, str]]  # place, row, label as a word ("" where there is none)
 
 
 def _parsed(source: Source, rows: Iterable[tuple[str, files.Row]]) -> _Parsed:
-    return [
-        (
-            place,
-            tuple(_text(row[column], place, column) for column in source.text),
-            labels.word(row[source.label], place, source.label),
-        )
-        for place, row in rows
-    ]
-
-
-def _text(value: object, place: str, column: str) -> str:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise FedLeaseError(f"{place}: the text in column '{column}' is empty")
-    if not isinstance(value, str):
-        raise FedLeaseError(f"{place}: column '{column}' holds {type(value).__name__} {value!r}, not text")
-    if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise FedLeaseError(f"{place}: column '{column}' holds half of a character (a lone surrogate escape)")
-    return value.strip()
+    parsed = []
+    for place, row in rows:
+        word = ""
+        if source.messages:
+            example = texts.talked(row, place, source.messages)
+        elif source.answer is not None:
+            example = texts.prompted(row, place, source.prompt, source.answer)
+        else:
+            example = Example(tuple(texts.text(row[column], place, column) for column in source.text))
+            word = labels.word(row[source.label], place, source.label)
+        parsed.append((place, example, word))
+    return parsed
 
 
 def _table(source: Source, parsed: Sequence[_Parsed], names: tuple[str, ...], origin: str) -> Table:
-    names = names or labels.found([label for rows in parsed for _, _, label in rows], origin)
-    parts = [
-        tuple(Example(texts, labels.index(label, names, place, source.label)) for place, texts, label in rows)
-        for rows in parsed
-    ]
+    if source.generates:
+        parts = [tuple(example for _, example, _ in rows) for rows in parsed]
+    else:
+        names = names or labels.found([word for rows in parsed for _, _, word in rows], origin)
+        parts = [
+            tuple(
+                replace(example, label=labels.index(word, names, place, source.label))
+                for place, example, word in rows
+            )
+            for rows in parsed
+        ]
     return Table(parts[0], parts[1] if len(parts) == 2 else None, names, origin)

@@ -9,12 +9,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.data.catalog import CATALOG
 from fedlease.data.splits import SPLITS, Quantity, Split
 from fedlease.tasks import TASKS
 
@@ -28,13 +31,14 @@ class Table(BaseModel):
 
 
 ANYWHERE = {"name", "count", "task", "train_rows", "test_rows", "split"}
-COLUMNS = {"text", "label", "labels"}
+COLUMNS = {"classification": {"text", "label", "labels"}, "generation": {"prompt", "answer", "messages"}}
+"""Which keys of a client name columns, by its task."""
 ONLY_WITH: Mapping[str, set[str]] = {
     "data": set(),
-    "train": {"test"} | COLUMNS,
-    "hub": {"hub_config", "train_split", "test_split"} | COLUMNS,
+    "train": {"test"},
+    "hub": {"hub_config", "train_split", "test_split"},
 }
-"""Which keys of a client go with each way to say where its rows are."""
+"""Which keys of a client go with each way to say where its rows are; all but the first name columns too."""
 
 
 class ClientSpec(Table):
@@ -50,6 +54,11 @@ class ClientSpec(Table):
         text: the one or two columns with text.
         label: the column with the label: names, or numbers from 0.
         labels: the names in order of their numbers; empty finds them in the data, sorted.
+        prompt, answer: for generation in place of text and label: the columns of the prompt, and of the text
+            to be written.
+        messages: for generation too: the column of a chat, a list of ``{role, content}`` that ends with the
+            assistant's answer.
+        task: ``classification`` or ``generation``; it follows from the data or the columns.
         train_rows, test_rows: rows for each client; None is an equal share of all.
         split: how the training rows of ``count`` clients differ in labels or number, see `splits`.
     """
@@ -66,10 +75,24 @@ class ClientSpec(Table):
     text: tuple[str, ...] = ()
     label: str = "label"
     labels: tuple[str, ...] = ()
+    prompt: tuple[str, ...] = ()
+    answer: str | None = None
+    messages: str | None = None
     task: str = "classification"
     train_rows: Rows | None = None
     test_rows: Rows | None = None
     split: Annotated[Split, Field(discriminator="by")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _task_of_the_rows(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "task" in given:
+            return given
+        data = given.get("data")
+        names = [data] if isinstance(data, str) else data if isinstance(data, list | tuple) else []
+        named = any(isinstance(n, str) and n in CATALOG and CATALOG[n].generates for n in names)
+        generates = named or any(given.get(key) for key in COLUMNS["generation"])
+        return {**given, "task": "generation"} if generates else given
 
     @field_validator("task")
     @classmethod
@@ -95,6 +118,8 @@ class ClientSpec(Table):
     def _split_fits(self) -> ClientSpec:
         if self.split is None:
             return self
+        if self.task == "generation" and not isinstance(self.split, Quantity):
+            raise ValueError(f"split by {self.split.by} is by labels, and generation has none: use quantity")
         if self.count is None:
             raise ValueError("split divides rows among the clients of a group: it needs count")
         try:
@@ -114,14 +139,35 @@ class ClientSpec(Table):
         place = places[0]
         fields = type(self).model_fields
         said = {key for key in self.model_fields_set if getattr(self, key) != fields[key].default}
-        stray = sorted(said - ANYWHERE - {place} - ONLY_WITH[place])
+        columns = set() if place == "data" else COLUMNS[self.task]
+        stray = sorted(said - ANYWHERE - {place} - ONLY_WITH[place] - columns)
         if stray:
-            raise ValueError(f"{stray[0]} means nothing beside {place}: leave it out")
-        if place != "data" and len(self.text) not in (1, 2):
-            raise ValueError("text must name one or two columns")
+            of_other = place != "data" and any(stray[0] in keys for keys in COLUMNS.values())
+            raise ValueError(
+                f"{stray[0]} means nothing beside {self.task if of_other else place}: leave it out"
+            )
+        self._check_columns(place)
         if place == "data" and (not self.names or len(set(self.names)) < len(self.names)):
             raise ValueError(f"data is {list(self.names)}: name at least one data set, each once")
         return self
+
+    def _check_columns(self, place: str) -> None:
+        if place == "data":
+            for name in self.names:
+                if name in CATALOG and CATALOG[name].generates != (self.task == "generation"):
+                    rows = "prompts and answers" if CATALOG[name].generates else "texts and labels"
+                    raise ValueError(f"{name} has {rows}, and the client's task is {self.task}")
+        elif self.task == "generation":
+            if bool(self.prompt) == bool(self.messages) or bool(self.prompt) != (self.answer is not None):
+                raise ValueError("generation needs the columns prompt and answer, or messages")
+        elif len(self.text) not in (1, 2):
+            raise ValueError("text must name one or two columns")
+
+    @model_serializer(mode="wrap")
+    def _told(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave keys of generation out where they say nothing: records are those of versions without them."""
+        told: dict[str, Any] = write(self)
+        return {key: value for key, value in told.items() if value or key not in COLUMNS["generation"]}
 
     @property
     def names(self) -> tuple[str, ...]:

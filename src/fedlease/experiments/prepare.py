@@ -23,8 +23,7 @@ from fedlease.data.splits import Group
 from fedlease.data.where import VARIABLE
 from fedlease.experiments.clients import ClientSpec
 from fedlease.experiments.spec import Spec
-from fedlease.tasks import TASKS
-from fedlease.tasks.base import Example
+from fedlease.tasks.base import Encoded, Example, Task
 from fedlease.training.base import Base, load_base
 from fedlease.training.models import resolve
 from fedlease.training.precision import Plan, choose
@@ -42,6 +41,7 @@ class Federation:
         base: the frozen model.
         sites: one a client, all on the one base.
         plan: how the machine computes.
+        metric: the score that tables show.
         clients: what a record tells of every client: data, rows, rows of each label, cut rows, a hash.
     """
 
@@ -49,6 +49,7 @@ class Federation:
     base: Base
     sites: dict[ClientId, TorchSite]
     plan: Plan
+    metric: str
     clients: dict[ClientId, dict[str, Any]]
 
 
@@ -104,7 +105,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     torch.set_num_threads(plan.threads)
     base = load_base(
         places.model,
-        labels=[len(held.labels) for held in data.values()],
+        labels=[len(held.labels) for held in data.values() if held.labels],
         seed=spec.seed,
         plan=plan,
         targets=model.targets,
@@ -114,7 +115,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
         raise FedLeaseError(
             f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
         )
-    resident = Resident(base)
+    resident, task = Resident(base), spec.task
     sites: dict[ClientId, TorchSite] = {}
     facts: dict[ClientId, dict[str, Any]] = {}
     context = {
@@ -125,10 +126,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     }
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
-        task = TASKS[of[client].task]
-        train, test = (
-            task.encode(rows, base.tokenizer, model.max_length) for rows in (held.train, held.test)
-        )
+        train, test = _encoded(client, held, task, base, model.max_length)
         parts = (client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch)
         sites[client] = TorchSite(*parts) if memory is None else RememberingSite(*parts, memory, context)
         facts[client] = {
@@ -146,7 +144,19 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
             "cut_rows": {"train": train.truncated, "test": test.truncated},
             "rows_hash": rows_hash(held),
         }
-    return Federation(algorithm, base, sites, plan, facts)
+    return Federation(algorithm, base, sites, plan, task.metric, facts)
+
+
+def _encoded(
+    client: ClientId, held: ClientData, task: Task, base: Base, max_length: int
+) -> tuple[Encoded, Encoded]:
+    found = []
+    for kind, rows in (("training", held.train), ("test", held.test)):
+        try:
+            found.append(task.encode(rows, base.tokenizer, max_length))
+        except FedLeaseError as error:
+            raise FedLeaseError(f"client {client}, {kind} rows: {error}") from error
+    return found[0], found[1]
 
 
 def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
@@ -166,6 +176,9 @@ def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
 def _source(entry: ClientSpec, beside: Path) -> Source:
     files = {key: str((beside / path).resolve()) for key, path in _files(entry).items()}
     return Source(
+        prompt=entry.prompt,
+        answer=entry.answer,
+        messages=entry.messages,
         text=entry.text,
         label=entry.label,
         labels=entry.labels,
@@ -196,4 +209,8 @@ def rows_hash(held: ClientData) -> str:
 
 
 def _bytes(rows: Sequence[Example]) -> bytes:
-    return "\x1e".join("\x1f".join((*row.texts, str(row.label))) for row in rows).encode()
+    told = (
+        (*row.texts, str(row.label)) if row.answer is None else (*row.roles, *row.texts, row.answer)
+        for row in rows
+    )
+    return "\x1e".join(map("\x1f".join, told)).encode()

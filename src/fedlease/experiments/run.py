@@ -80,10 +80,13 @@ def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path
     root, plan = resolved["root"], resolved["plan"]
     if root is not None and not Path(root).is_dir():  # moved: rows are known by their hash
         root = settle(spec, Path(resolved["beside"])).root
+    model = resolved["model"]["path"]
+    if Path(model).is_absolute() and not Path(model).is_dir():  # moved too, or unpacked and cleared away
+        model = settle(spec, Path(resolved["beside"])).model
     places = Places(
         Path(resolved["beside"]),
         None if root is None else Path(root),
-        resolved["model"]["path"],
+        model,
         choose(plan["device"], plan["precision"], plan["attention"], plan["threads"]),
     )
     meter = Meter(observer)
@@ -154,6 +157,7 @@ def _facts(federation: Federation, size: int, state: Any) -> dict[str, Any]:
     """What the method tells of its state, and how much a client trains."""
     facts = federation.algorithm.facts(state)
     return {
+        "metric": federation.metric,
         **facts,
         "parameters": told(federation.algorithm, federation.base.modules, size, facts),
     }
@@ -210,9 +214,10 @@ def _write_adapters(folder: Path, federation: Federation, state: Any, engine: In
     for client in engine.ids:
         model = algorithm.deploy(algorithm.serve(state, client), engine.kept.get(client, {}))
         write = save_lora if model.adapter.experts == 1 else save_mixture
-        write(model, folder / "adapters" / client, base.path)
+        write(model, folder / "adapters" / client, base.path, None if base.heads else "CAUSAL_LM")
     heads = folder / "heads"
-    heads.mkdir(exist_ok=True)
+    if base.heads or base.drawn:
+        heads.mkdir(exist_ok=True)
     for labels, head in base.heads.items():
         write_bytes(heads / f"{labels}.safetensors", save(head.state_dict()))
     if base.drawn:

@@ -10,7 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from fedlease.algorithms import registry
 from fedlease.algorithms.registry import settings_of
@@ -19,6 +25,9 @@ from fedlease.core.protocols import Algorithm, Checks
 from fedlease.data.splits import SPLITS
 from fedlease.experiments.clients import ClientSpec, Table
 from fedlease.experiments.overrides import set_value
+from fedlease.tasks import TASKS
+from fedlease.tasks.base import Task
+from fedlease.tasks.generation import Generation
 from fedlease.training.loop import Training
 from fedlease.training.precision import Attention, Precision
 
@@ -27,7 +36,7 @@ class ModelSpec(Table):
     """The base model and how the machine computes with it.
 
     Attributes:
-        name: a packaged name (``minilm``), a folder, or a hub id.
+        name: a packaged name (``minilm``; ``smollm2`` for generation), a folder, or a hub id.
         max_length: most tokens of a row; longer rows are cut and counted.
         targets: modules to adapt, by the last words of their paths; None for query and value.
         dropout: set on the frozen base; None leaves the model's own.
@@ -48,7 +57,7 @@ class DataSpec(Table):
     """Where named data sets lie, and what clients are tested on.
 
     Attributes:
-        root: the folder that holds ``glue/``; None is FEDLEASE_DATA, else the hub.
+        root: the folder that holds ``glue/`` and ``flan/``; None is FEDLEASE_DATA, else the hub.
         held_out: test on rows put aside from the training rows, and leave the test rows alone: for choosing
             hyperparameters.
     """
@@ -66,6 +75,7 @@ class Spec(Table):
         rounds: communication rounds, FedLEASE's initial phase included.
         score_every: clients are scored in every such round and in the last.
         method: ``name`` and its settings.
+        generation: template and length of texts, where the clients' task is generation.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
@@ -76,6 +86,7 @@ class Spec(Table):
     method: dict[str, Any] = Field(default={"name": "fedlease"})
     training: Training = Training()
     data: DataSpec = DataSpec()
+    generation: Generation = Generation()
     clients: tuple[ClientSpec, ...]
 
     @model_validator(mode="after")
@@ -86,10 +97,31 @@ class Spec(Table):
             raise ValueError(f"clients: two clients are called {twice[0]}")
         if len(ids) < 2:
             raise ValueError(f"clients: a federation needs at least two clients, and there is {len(ids)}")
+        tasks = sorted({entry.task for entry in self.clients})
+        if len(tasks) > 1:
+            raise ValueError(
+                f"clients: their tasks are {' and '.join(tasks)}; a federation has one task, for it has one "
+                "base model and one score to compare clients by"
+            )
+        if "generation" in self.model_fields_set and tasks != ["generation"]:
+            raise ValueError(f"generation: means nothing where the clients' task is {tasks[0]}: leave it out")
         algorithm = self.algorithm()
         if isinstance(algorithm, Checks):
             algorithm.check(self.rounds, ids)
         return self
+
+    @model_serializer(mode="wrap")
+    def _told(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = write(self)
+        if self.clients[0].task != "generation":
+            told.pop("generation", None)
+        return told
+
+    @property
+    def task(self) -> Task:
+        """The task of all clients, with its settings."""
+        name = self.clients[0].task
+        return self.generation if name == "generation" else TASKS[name]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -164,8 +196,9 @@ def _one_line(error: ValidationError) -> str:
 
 def _known(path: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, Any] = {"model": ModelSpec, "data": DataSpec, "clients": ClientSpec}
-    if path and path[0] == "training":
-        return [field.name for field in fields(Training)]
+    settings: dict[str, Any] = {"training": Training, "generation": Generation}
+    if path and path[0] in settings:
+        return [field.name for field in fields(settings[str(path[0])])]
     if path[2:3] == ("split",):
         return [field.name for field in fields(SPLITS[str(path[3])])]
     return list((tables[str(path[0])] if path else Spec).model_fields)

@@ -166,7 +166,7 @@ class Store:
             "status": status,
             "seed": resolved["spec"]["seed"],
             **{key: latest[key] for key in ("versions", "commit", "machine")},
-            "metric": "accuracy",
+            "metric": "accuracy",  # what the run says of it comes with the facts
             **resolved,
             **facts,
             **asdict(history),

@@ -1,4 +1,4 @@
-"""What a data set means: encode, batch, score. A task is a module with the functions of `Task`."""
+"""What a data set means: encode, batch, train on, score. A task is whatever has what `Task` asks for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fedlease.tasks import classification
 from fedlease.tasks.base import Task
+from fedlease.tasks.generation import Generation
 
-TASKS: Mapping[str, Task] = {"classification": classification}
-"""Every kind of task by the name specs use."""
+TASKS: Mapping[str, Task] = {"classification": classification, "generation": Generation()}
+"""Every kind of task by the name specs use, with its defaults."""

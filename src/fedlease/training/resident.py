@@ -35,7 +35,7 @@ class Resident:
         return next(self.base.model.parameters()).device
 
     def put(self, model: Model, labels: int) -> nn.Module:
-        """Put an adapter and the head for that many labels on the base; return the model to call.
+        """Put an adapter and the head for that many labels (none for 0) on the base; return the model.
 
         Raises:
             FedLeaseError: a tensor is missing or has another shape than the base's modules ask for.
@@ -51,7 +51,8 @@ class Resident:
             except (KeyError, ValueError, RuntimeError, FedLeaseError) as error:
                 raise FedLeaseError(f"the adapter does not fit module {path}: {error}") from error
             layer.set_adapter(name)
-        setattr(self.base.model, self.base.head_name, self.base.heads[labels])
+        if labels:
+            setattr(self.base.model, self.base.head_name, self.base.heads[labels])
         return self.base.model
 
     def learn(self, adapter: Adapter, parts: Collection[str]) -> list[nn.Parameter]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from fedlease.core.adapter import Learn, Model
 from fedlease.core.errors import DivergedError
@@ -14,9 +16,12 @@ from fedlease.core.protocols import ClientId, Metrics
 from fedlease.core.seeds import derive
 from fedlease.core.weights import Weights, part
 from fedlease.tasks.base import Encoded, Task
-from fedlease.training.loop import Step, Training, fit, predict
+from fedlease.tasks.inference import Inference, Step
+from fedlease.training.loop import Training, fit
 from fedlease.training.resident import Resident
 from fedlease.training.usage import Usage, usage
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -28,7 +33,7 @@ class TorchSite:
         resident: the base model it shares with every other client of this process.
         task: how rows become batches, a loss and metrics.
         train_rows, test_rows: the client's tokenised rows.
-        labels: how many labels its task has, which picks the head.
+        labels: how many labels its task has, which picks the head; 0 for a task without labels.
         settings: the optimiser and its schedule.
         seed: the run's seed.
         watch: told of every batch.
@@ -86,33 +91,34 @@ class TorchSite:
 
     def loss(self, model: Model) -> float:
         """Return the mean loss over the training rows."""
-        return float(self.task.loss(*self._predict(model, self.train_rows, "loss")))
+        return self._infer(model, "loss", self.train_rows, self.task.mean_loss)
 
     def score(self, model: Model) -> Metrics:
         """Return the task's metrics on the test rows."""
-        return self.task.metrics(*self._predict(model, self.test_rows, "score"))
+        return self._infer(model, "score", self.test_rows, self.task.score)
 
     def usage(self, model: Model) -> dict[str, Usage]:
         """Return how each adapted module uses its experts on the test rows; empty without a router."""
         if model.adapter.experts == 1:
             return {}
-        network, resident = self.resident.put(model, self.labels), self.resident
 
-        def told(step: Step) -> None:
-            self._tell(step, "score", 0)
+        def used(network: nn.Module, rows: Encoded, inference: Inference) -> dict[str, Usage]:
+            return usage(network, self.task, rows, inference)
 
-        size = self.settings.score_batch_size
-        return usage(network, self.task, self.test_rows, resident.base.pad_id, size, resident.device, told)
+        return self._infer(model, "score", self.test_rows, used)
 
-    def _predict(self, model: Model, rows: Encoded, purpose: str) -> tuple[Tensor, Tensor]:
-        network = self.resident.put(model, self.labels)
+    def _infer(
+        self, model: Model, purpose: str, rows: Encoded, ask: Callable[[nn.Module, Encoded, Inference], T]
+    ) -> T:
+        resident = self.resident
+        network = resident.put(model, self.labels).eval()  # adding an adapter is not for inference mode
 
         def told(step: Step) -> None:
             self._tell(step, purpose, 0)
 
-        resident = self.resident
-        size = self.settings.score_batch_size
-        return predict(network, self.task, rows, resident.base.pad_id, size, resident.device, told)
+        base, size = resident.base, self.settings.score_batch_size
+        with torch.inference_mode():
+            return ask(network, rows, Inference(base.tokenizer, base.pad_id, size, resident.device, told))
 
     def _tell(self, step: Step, purpose: str, round: int) -> None:
         self.watch(

@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
 from fedlease.tasks.base import Encoded, Task
-from fedlease.tasks.batching import in_length_order
-from fedlease.training.loop import Step
+from fedlease.tasks.inference import Inference
 from fedlease.tuner import FedLeaseLayer
 
 MOST_ROWS = 200
@@ -34,32 +32,19 @@ class Usage:
 
 
 @torch.inference_mode()
-def usage(
-    model: nn.Module,
-    task: Task,
-    data: Encoded,
-    pad_id: int,
-    batch_size: int,
-    device: torch.device,
-    watch: Callable[[Step], None],
-) -> dict[str, Usage]:
+def usage(network: nn.Module, task: Task, rows: Encoded, inference: Inference) -> dict[str, Usage]:
     """Return how each adapted module uses the experts of its active adapter, by the module's path.
 
-    The first `MOST_ROWS` rows go through the model as in scoring; padding is not counted.
+    The first `MOST_ROWS` rows go through the network as in training; padding is not counted.
     """
-    model.eval()
+    network.eval()
     counts = _Counts()
-    lengths = data.lengths[:MOST_ROWS]
-    done = 0
-    with _counted(model, counts):
-        for rows in in_length_order(lengths, batch_size):
-            began = perf_counter()
-            batch = {name: tensor.to(device) for name, tensor in task.collate(data, rows, pad_id).items()}
-            batch.pop("labels", None)
+    with _counted(network, counts):
+        for indices in inference.batches(rows.lengths[:MOST_ROWS]):
+            batch = task.collate(rows, indices, inference.pad_id)
+            batch = {name: tensor.to(inference.device) for name, tensor in batch.items()}
             counts.mask = batch["attention_mask"].bool()
-            model(**batch)
-            done += len(rows)
-            watch(Step(len(rows), done, len(lengths), None, perf_counter() - began))
+            task.loss(network, batch)
     return {path: counts.of(path) for path in counts.tokens}
 
 

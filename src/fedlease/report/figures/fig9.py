@@ -70,7 +70,11 @@ def _rows(panels: Iterable[Sequence[str]]) -> int:
 
 def _record(entries: Sequence[Entry]) -> Record:
     """The first run's record; runs of the same seed must hold the same rows, whatever their method."""
-    told = [e for e in entries if all("label_counts" in facts for facts in e.record["clients"].values())]
+    told = [
+        e
+        for e in entries
+        if all(facts.get("label_counts", {}).get("train") for facts in e.record["clients"].values())
+    ]
     if not told:
         raise FedLeaseError("no record tells how many rows of each label a client has (label_counts)")
     first = told[0]

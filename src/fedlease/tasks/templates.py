@@ -1,0 +1,72 @@
+"""What stands around a prompt when a model reads it: Alpaca's words, one's own, or the marks of a chat."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.tasks.base import ANSWERS, Example
+
+FIELD = "{prompt}"
+"""Where the prompt goes in a template."""
+
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\n{prompt}\n\n### Response:\n"
+)
+"""R. Taori et al., "Stanford Alpaca", 2023: the form for instructions without further input."""
+
+NAMED = {"alpaca": ALPACA}
+CHAT = "chat"
+"""The template of the tokenizer."""
+
+
+class Rendered(NamedTuple):
+    """A prompt as a model reads it, in three parts; only the body may be cut where it is too long."""
+
+    head: str
+    body: str
+    tail: str
+
+
+def check(template: str) -> None:
+    """Raise a FedLeaseError where a template has no place, or several, for the prompt."""
+    text = NAMED.get(template, template)
+    if template != CHAT and text.count(FIELD) != 1:
+        known = ", ".join((*NAMED, CHAT))
+        raise FedLeaseError(
+            f"generation.template is {template!r}: it must be one of {known}, or a text with {FIELD} once"
+        )
+
+
+def render(template: str, example: Example, tokenizer: Any) -> Rendered:
+    """Put a prompt into a template; its parts and messages are a blank line apart where it is not ``chat``.
+
+    Raises:
+        FedLeaseError: ``chat`` with a tokenizer that has no template or whose template refuses the messages;
+            another template for a chat with earlier answers, which it could not tell from questions.
+    """
+    if template == CHAT:
+        return _as_chat(example, tokenizer)
+    if ANSWERS in example.roles:
+        raise FedLeaseError('a prompt that is a chat with earlier answers needs generation.template = "chat"')
+    head, _, tail = NAMED.get(template, template).partition(FIELD)
+    return Rendered(head, "\n\n".join(example.texts), tail)
+
+
+def _as_chat(example: Example, tokenizer: Any) -> Rendered:
+    if not getattr(tokenizer, "chat_template", None):
+        raise FedLeaseError(
+            "generation.template is chat, and the model's tokenizer has no chat template: "
+            f"use alpaca or a text with {FIELD}"
+        )
+    texts, roles = example.texts, example.roles
+    if not roles:
+        texts, roles = ("\n\n".join(texts),), ("user",)
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    try:
+        whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # templates are programs of their own and raise what they like
+        raise FedLeaseError(f"the tokenizer's chat template refuses the messages: {error}") from error
+    head, body, tail = whole.rpartition(texts[-1])
+    return Rendered(head, body, tail) if body else Rendered("", whole, "")
