@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedlease.cli.collect import collect, title_of, waiting
+from fedlease.cli.collect import collect, title_of
 from fedlease.core.files import write_bytes
 from fedlease.experiments.manifest import Manifest, read_manifest
 from fedlease.report.gather import is_complete
@@ -45,7 +45,8 @@ def main() -> None:
 
 def section(name: str, folder: Path, manifest: Manifest) -> Iterable[str]:
     """How it was run, the learning rates, our table, the paper's."""
-    records = [entry.record for entry in collect([folder]) if is_complete(entry)]
+    entries = [entry for entry in collect([folder]) if is_complete(entry)]
+    records = [entry.record for entry in entries]
     seeds = sorted({record["seed"] for record in records})
     yield f"`fedlease sweep {name} --seeds {len(seeds)}`, then `fedlease table runs/{name}-small`."
     yield f"{machine(records[0])} {spent(records)}"
@@ -62,7 +63,7 @@ def section(name: str, folder: Path, manifest: Manifest) -> Iterable[str]:
         )
         + ". In brackets the mean accuracy of the trials on held-out training rows."
     )
-    table = make_table(collect([folder]), None, title_of([folder]), waiting([folder]))
+    table = make_table(entries, None, title_of([folder]))
     yield FORMATS["markdown"].write(table).strip()
     for part, columns, rows in PUBLISHED.get(name, []):
         yield f"The paper{f', {part}' if part else ''} (RoBERTa-large, 25 rounds):"
