@@ -38,7 +38,8 @@ def command(
 def save(entry: Entry, folder: Path) -> Path:
     folder.mkdir(parents=True)
     write_json(folder / "spec.json", {"format": FORMAT})
-    write_json(folder / "record.json", {"format": FORMAT, **entry.record})
+    versions = {"fedlease": fedlease.__version__}
+    write_json(folder / "record.json", {"format": FORMAT, "versions": versions, **entry.record})
     return folder
 
 

@@ -22,7 +22,8 @@ def run_of(tmp_path: Path) -> Callable[..., Run]:
     def make(*metrics: dict[str, Any], **facts: Any) -> Run:
         rounds = [{"round": number, "metrics": scores} for number, scores in enumerate(metrics, start=1)]
         write_json(tmp_path / "spec.json", {"format": FORMAT})
-        write_json(tmp_path / "record.json", {"format": FORMAT, "rounds": rounds, **facts})
+        always = {"format": FORMAT, "spec": {}, "clients": {}, "status": "running", "versions": {}}
+        write_json(tmp_path / "record.json", {**always, "rounds": rounds, **facts})
         return Run(tmp_path)
 
     return make
@@ -70,7 +71,8 @@ def test_a_folder_holds_the_run_of_a_spec(tmp_path: Path, changes: dict[str, Any
         "method": {"name": "fedit", "rank": 4},
         "clients": [{"name": "a", "data": "tone"}, {"name": "b", "data": "tone"}],
     }
-    write_json(tmp_path / "spec.json", {"format": FORMAT, "spec": make_spec(spec).model_dump(mode="json")})
+    resolved = {"spec": make_spec(spec).model_dump(mode="json"), "clients": {}}
+    write_json(tmp_path / "spec.json", {"format": FORMAT, **resolved})
     assert same_spec(tmp_path, make_spec({**spec, **changes})) is same
 
 
