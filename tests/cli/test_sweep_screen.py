@@ -93,6 +93,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, glue: Path, minilm: Any) -> No
         text=True,
         env={"FEDLEASE_DATA": str(glue), "PATH": "", "PYTHONPATH": ":".join(sys.path)},
         start_new_session=True,
+        # Where the tests themselves run in the background, interrupts are ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     logs = tmp_path / "store" / "logs"
     deadline = time.monotonic() + 60
