@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from fedlease.cli.sweep import SweepScreen, hours, plan
+from fedlease.experiments.jobs import Job
 from fedlease.experiments.manifest import Tuned
 from fedlease.experiments.pool import Event
 from fedlease.experiments.presets import find
@@ -47,7 +49,7 @@ def test_what_is_shown_from_start_to_end(
     shown = SweepScreen(Console(file=screen, force_terminal=terminal, width=160))
     shown.begin(sweep, 100.0)
     first = sweep.tuning.jobs[0]
-    whole = sweep.left()
+    whole = sweep.left({})
     shown.event(Event(first.name, {"whole": first.work.size}))
     shown.event(Event(first.name, {"done": first.work.size / 2}))
     shown.event(Event(first.name, {"done": first.work.size}))
@@ -72,6 +74,32 @@ def test_what_is_shown_from_start_to_end(
     if not terminal:
         assert "\x1b" not in text
         assert f"{100 * first.work.size / whole:.0f} %, " in text
+
+
+def test_what_is_done_never_falls_when_a_run_ends(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedlease.cli.sweep.EVERY", 0.0)
+    screen = io.StringIO()
+    shown = SweepScreen(Console(file=screen, width=160))
+    shown.begin(sweep, 100.0)
+    whole, (first, second, *_) = sweep.left({}), sweep.tuning.jobs
+    for one, share in ((first, 0.5), (second, 0.5), (first, 1.0)):
+        shown.event(Event(one.name, {"whole": one.work.size, "done": share * one.work.size}))
+    shown.event(Event(first.name, {}, 0))
+    shown.left(whole - first.work.size)  # the second one's half is not taken off
+    shown.event(Event(second.name, {"done": 0.5 * second.work.size}))
+    told = [int(part) for part in re.findall(r"^ +(\d+) %", screen.getvalue(), re.MULTILINE)]
+    parts = [0.5 * first.work.size, 0.5 * (first.work.size + second.work.size)]
+    parts += [first.work.size + 0.5 * second.work.size] * 3
+    assert told == [round(100 * part / whole) for part in parts]
+
+
+def test_what_goes_on_counts_as_left_from_where_it_started(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, whole = sweep.tuning.jobs[0], sweep.left({})
+    monkeypatch.setattr(Job, "rounds", lambda job, _: 2 if job.name == one.name else 0)
+    assert sweep.left({one.name: 0}) == whole
+    assert sweep.left({}) == pytest.approx(whole - one.work.size * 2 / one.spec.rounds)
 
 
 def test_what_other_runs_trained_counts_as_done_and_not_as_pace(sweep: Sweep) -> None:

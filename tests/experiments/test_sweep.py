@@ -114,7 +114,7 @@ def test_a_sweep_runs_every_entry_with_the_rate_of_the_best_trial(swept: tuple[S
     for trial in sweep.tuning.jobs:
         assert fedlease.Run(trial.folder(sweep.store)).record["spec"]["data"]["held_out"]
     assert silent.pace > 0
-    assert sweep.left() == 0
+    assert sweep.left({}) == 0
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ class SweepScreen:
 
     def begin(self, sweep: Sweep, pace: float) -> None:
         """Say what is to be done and how long it will take."""
-        self._whole = self._left = sweep.left()
+        self._whole = self._left = sweep.left({})
         self._pace = pace * sweep.processes
         for line in plan(sweep):
             self._say(line)
@@ -83,6 +83,7 @@ class SweepScreen:
         going.hear(event)
         if event.code is not None:
             self._trained += going.trained
+            self._left -= going.done  # until `left` says it exactly
             self._say(f"  {event.name}: {going.end(event.code)}")
             del self._going[event.name]
             if event.name in self._bars:

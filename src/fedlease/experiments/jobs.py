@@ -128,12 +128,16 @@ def _difference(there: Any, now: Any, key: str = "") -> str | None:
     return None if there == now else key
 
 
-def left(jobs: Iterable[Job], store: Path) -> float:
-    """What is left of these jobs, in rows trained; a training that several of them share counts once."""
+def left(jobs: Iterable[Job], store: Path, begun: Mapping[str, int]) -> float:
+    """What is left of these jobs, in rows trained; a training that several of them share counts once.
+
+    Of jobs that go on, ``begun`` has the rounds that were done when they started, by name: what they did
+    since then is not taken off.
+    """
     size, seen = 0.0, set[str]()
     for one in sorted(jobs, key=lambda one: not one.done(store)):  # what is done has shared its trainings
         if not one.done(store) and not one.diverged(store):
-            rest = one.work.size * (1 - one.rounds(store) / one.spec.rounds)
+            rest = one.work.size * (1 - begun.get(one.name, one.rounds(store)) / one.spec.rounds)
             size += max(rest - sum(rows for key, rows in one.work.shared.items() if key in seen), 0.0)
         seen |= one.work.shared.keys()
     return size

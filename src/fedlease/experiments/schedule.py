@@ -27,7 +27,7 @@ class Watcher(Protocol):
         """A learning rate is chosen."""
 
     def left(self, rows: float) -> None:
-        """A job ended, and so much is left, in rows trained."""
+        """A job ended. So much is left, in rows trained, what the others did since they started included."""
 
 
 def carry_out(sweep: Sweep, watcher: Watcher) -> dict[str, str]:
@@ -36,6 +36,7 @@ def carry_out(sweep: Sweep, watcher: Watcher) -> dict[str, str]:
     said: dict[str, str] = {}
     told: set[str] = set()
     active: dict[str, Job] = {}
+    begun: dict[str, int] = {}
     with Pool(sweep.store / "logs") as pool:
         while True:
             _tell_rates(sweep, watcher, told)
@@ -43,16 +44,17 @@ def carry_out(sweep: Sweep, watcher: Watcher) -> dict[str, str]:
             while waiting and len(active) < sweep.processes:
                 one = _next(waiting, active.values())
                 waiting.remove(one)
-                active[one.name] = one
+                active[one.name], begun[one.name] = one, one.rounds(sweep.store)
                 pool.start(one.name, _asked(sweep, one))
             if not active:
                 return failed
             ended = _hear(pool, watcher, said)
             one = active.pop(ended.name)
+            del begun[ended.name]
             if not one.done(sweep.store) and not (one in sweep.tuning.jobs and one.diverged(sweep.store)):
                 log = sweep.store / "logs" / f"{ended.name}.log"
                 failed[ended.name] = said.get(ended.name, f"it ended with status {ended.code}; see {log}")
-            watcher.left(sweep.left())
+            watcher.left(sweep.left(begun))
 
 
 def _tell_rates(sweep: Sweep, watcher: Watcher, told: set[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,9 +99,9 @@ class Sweep:
         """What can be started now and is not done, trials first."""
         return [one for one in self.known() if not one.diverged(self.store) and not one.done(self.store)]
 
-    def left(self) -> float:
-        """Work that is left, in rows trained."""
-        return left([*self.known(), *self.foreseen()], self.store)
+    def left(self, begun: Mapping[str, int]) -> float:
+        """Work that is left, in rows trained; see `jobs.left`."""
+        return left([*self.known(), *self.foreseen()], self.store, begun)
 
     def run(self, watcher: Watcher) -> None:
         """Do what is left. Whenever it is stopped, what is done stays, and the same call goes on.

@@ -19,6 +19,9 @@ from fedlease.tasks.tokens import Prompts, without_middle
 IGNORED = -100
 """The label of a token that is not to be predicted."""
 
+PIECE = 32
+"""Tokens whose logits are in float32 at a time: tensors of tens of megabytes are slow to come by."""
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -121,7 +124,9 @@ class Generation:
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean cross-entropy over the tokens of answers and ends, a float32 scalar."""
         logits, targets = answer_logits(network, batch)
-        return functional.cross_entropy(logits.float(), targets)
+        pieces = zip(torch.split(logits, PIECE), torch.split(targets, PIECE), strict=True)
+        summed = [functional.cross_entropy(ours.float(), theirs, reduction="sum") for ours, theirs in pieces]
+        return torch.stack(summed).sum() / len(targets)
 
     def mean_loss(self, network: nn.Module, rows: Encoded, inference: Inference) -> float:
         """Return the mean cross-entropy over the tokens of all answers and ends: long answers weigh more."""
