@@ -6,13 +6,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from tiny_sweep import Silent, stripped, tiny_preset
+from runs import begin
+from tiny_sweep import Silent, stripped, sweep_without_pace, tiny_preset
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
@@ -80,31 +79,25 @@ def test_runs_share_the_initial_phase_and_are_the_same_without_it(
     assert reused > 0
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from tiny_sweep import Silent, tiny_preset
-from fedlease.experiments.sweep import Sweep
-Sweep([tiny_preset(sys.argv[1])], "small", Path(sys.argv[2])).run(Silent())
-"""
-
-
 @pytest.mark.slow
 def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     swept: tuple[Sweep, Silent], tiny: Path, tmp_path: Path
 ) -> None:
+    """A sweep that is sent SIGKILL whenever its runs have written something, at moments that chance picks."""
     sweep, _ = swept
-    dice = random.Random(0)
-    arguments = [sys.executable, "-c", KILLED, str(tiny), str(tmp_path), str(Path(__file__).parent)]
-    for kill in range(11):
-        process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        if kill < 10:
-            time.sleep(dice.uniform(4, 8))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        else:
-            assert process.wait(300) == 0
+    dice, killed = random.Random(0), 0
+    for kill in range(6):
+        before, deadline = _written(tmp_path), time.monotonic() + 90
+        process = begin(sweep_without_pace, str(tiny), tmp_path)
+        if kill < 5:
+            while _written(tmp_path) == before and process.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(dice.uniform(0, 0.5))
+            process.kill()
+        process.join(300)
+        killed += process.exitcode == -signal.SIGKILL
+    assert process.exitcode == 0
+    assert killed >= 3
     preset = sweep.presets[0]
     first, again = (read_manifest(folder) for folder in (sweep.folder(preset), tmp_path / "table9-small"))
     assert first == again
@@ -112,6 +105,12 @@ def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     for place in first.runs:
         name = Path(place.folder).name
         assert stripped(tmp_path / "store" / name) == stripped(sweep.store / name)
+
+
+def _written(out: Path) -> set[Path]:
+    """What the runs of a sweep have written, their logs left aside."""
+    walked = [(Path(folder), names) for folder, _, names in os.walk(out / "store")]
+    return {folder / name for folder, names in walked for name in names if folder.name != "logs"}
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from fedlease.experiments.presets.kinds import Cell, Preset, Size
 from fedlease.experiments.sweep import Sweep
@@ -55,6 +56,12 @@ class Silent:
 
     def left(self, rows: float) -> None:
         self.rows = rows
+
+
+def sweep_without_pace(model: str, out: Path) -> None:
+    """Run the sweep in a process that is killed: it writes nothing while it measures its pace."""
+    with patch("fedlease.experiments.sweep.pace", return_value=1.0):
+        Sweep([tiny_preset(model)], "small", out).run(Silent())
 
 
 def stripped(folder: Path) -> str:
