@@ -26,18 +26,21 @@ def _no_fsync() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def glue() -> Path:
     """The folder that holds real GLUE rows."""
-    root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
-    if not (root / "glue").is_dir():
-        pytest.skip("no real GLUE rows: put them where FEDLEASE_DATA says, as glue/TASK/train.jsonl")
-    return root
+    return _data("glue")
 
 
 @pytest.fixture(scope="session")
 def flan() -> Path:
     """The folder that holds real FLAN rows."""
+    return _data("flan")
+
+
+def _data(kind: str) -> Path:
     root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
-    if not (root / "flan").is_dir():
-        pytest.skip("no real FLAN rows: put them where FEDLEASE_DATA says, as flan/TASK/train.jsonl")
+    if not (root / kind).is_dir():
+        pytest.skip(
+            f"no real {kind.upper()} rows: put them where FEDLEASE_DATA says, as {kind}/TASK/train.jsonl"
+        )
     return root
 
 

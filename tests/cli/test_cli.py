@@ -147,12 +147,7 @@ def test_allocate_says_which_adapters_belong_together(
     assert set(found.scores) == {2, 3}
 
 
-def test_allocate_draws_over_a_picture_only_when_told(
-    command: Any, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+def test_allocate_draws_over_a_picture_only_when_told(command: Any, adapters: list[Path], here: Path) -> None:
     code, shown, _ = command("allocate", *adapters)
     assert code == 0
     assert "picture: allocation.png" in shown
@@ -166,12 +161,7 @@ def test_allocate_draws_over_a_picture_only_when_told(
     assert (here / "allocation.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_allocate_prints_json_and_nothing_else(
-    command: Any, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+def test_allocate_prints_json_and_nothing_else(command: Any, adapters: list[Path], here: Path) -> None:
     for options, arguments in [
         ((), {}),
         (("--experts", 3), {"num_experts": 3}),

@@ -18,10 +18,8 @@ from fedlease.report.records import Entry
 
 
 @pytest.fixture
-def figure(command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+def figure(command: Any, here: Path) -> Callable[..., Any]:
     """Call ``fedlease figure`` in an empty folder."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
     return partial(command, "figure")
 
 
