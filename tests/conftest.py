@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,32 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_fsync() -> Iterator[None]:
+    """No test cuts the power: what is written need not reach the disk before a test goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def glue() -> Path:
     """The folder that holds real GLUE rows."""
-    root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
-    if not (root / "glue").is_dir():
-        pytest.skip("no real GLUE rows: put them where FEDLEASE_DATA says, as glue/TASK/train.jsonl")
-    return root
+    return _data("glue")
 
 
 @pytest.fixture(scope="session")
 def flan() -> Path:
     """The folder that holds real FLAN rows."""
+    return _data("flan")
+
+
+def _data(kind: str) -> Path:
     root = Path(os.environ.get("FEDLEASE_DATA") or BESIDE)
-    if not (root / "flan").is_dir():
-        pytest.skip("no real FLAN rows: put them where FEDLEASE_DATA says, as flan/TASK/train.jsonl")
+    if not (root / kind).is_dir():
+        pytest.skip(
+            f"no real {kind.upper()} rows: put them where FEDLEASE_DATA says, as {kind}/TASK/train.jsonl"
+        )
     return root
 
 
@@ -90,7 +101,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def spec_of(tiny: Path) -> Callable[..., dict[str, Any]]:
     """Make a small spec on the tiny model and generated texts; keyword arguments replace its tables."""
 

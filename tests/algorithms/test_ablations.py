@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_by_hand import A, fedlease_by_hand
+from by_hand import A, fedlease_by_hand
 from toy import MODULES, models, play, sites
 
 from fedlease.algorithms.registry import build

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from by_hand import A, B, a, b, fedlease_by_hand, halfway, start
 from toy import MODULES, ToySite, models, play, sites
 
 from fedlease.algorithms.registry import build, find, methods
@@ -13,24 +14,13 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Message
 from fedlease.engines.inprocess import InProcess
 
-A, B = "layer.0.query.A", "layer.0.query.B"
-
-
-def goal(shape: tuple[int, ...], target: float) -> np.ndarray:
-    wave = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
-    return np.cos(wave * (1 + target)) + target
-
-
-def halfway(start: np.ndarray, target: float) -> np.ndarray:
-    return start + 0.5 * (goal(start.shape, target) - start)
-
 
 def test_fedit_averages_a_and_b_each_round() -> None:
     algorithm = build("fedit", rank=2)
     engine = InProcess(algorithm, sites({"x": 0.0, "y": 3.0}))
     state = play(algorithm, engine, 2)
     for key, shape in ((A, (2, 4)), (B, (3, 2))):
-        value = lora_init(MODULES, 2, 0)[key].double().numpy()
+        value = start(key)
         for _ in range(2):
             value = (halfway(value, 0.0) + halfway(value, 3.0)) / 2
         assert value.shape == shape
@@ -41,8 +31,7 @@ def test_fedit_can_weight_by_examples() -> None:
     algorithm = build("fedit", rank=2, weighting="examples")
     engine = InProcess(algorithm, {"x": ToySite(0.0, 3), "y": ToySite(3.0, 1)})
     state = play(algorithm, engine, 1)
-    start = lora_init(MODULES, 2, 0)[B].double().numpy()
-    expected = 0.75 * halfway(start, 0.0) + 0.25 * halfway(start, 3.0)
+    expected = 0.75 * halfway(start(B), 0.0) + 0.25 * halfway(start(B), 3.0)
     np.testing.assert_allclose(state.weights[B].numpy(), expected, atol=1e-6)
 
 
@@ -52,8 +41,7 @@ def test_local_only_sends_nothing_up_and_averages_nothing() -> None:
     state = play(algorithm, engine, 2)
     assert engine.take_traffic().total()["up"] == {}
     for client, target in (("x", 0.0), ("y", 3.0)):
-        value = lora_init(MODULES, 2, 0)[A].double().numpy()
-        value = halfway(halfway(value, target), target)
+        value = halfway(halfway(start(A), target), target)
         np.testing.assert_allclose(models(algorithm, state, engine)[client].weights[A], value, atol=1e-6)
 
 
@@ -61,15 +49,13 @@ def test_ffa_lora_freezes_a_and_averages_b() -> None:
     algorithm = build("ffa_lora", rank=2)
     engine = InProcess(algorithm, sites({"x": 0.0, "y": 3.0}))
     state = play(algorithm, engine, 2)
-    start = lora_init(MODULES, 2, 0)
-    value = start[B].double().numpy()
+    value = start(B)
     for _ in range(2):
         value = (halfway(value, 0.0) + halfway(value, 3.0)) / 2
     np.testing.assert_allclose(state.weights[B].numpy(), value, atol=1e-6)
     used = models(algorithm, state, engine)["x"].weights
-    assert torch.equal(used[A], start[A])
+    assert torch.equal(used[A], lora_init(MODULES, 2, 0)[A])
     traffic = engine.take_traffic()
-    a, b = 2 * 8 * 4, 2 * 5 * 4
     assert traffic.up["x"] == {"B": 2 * b}
     assert traffic.down["x"] == {"A": a, "B": 2 * b}  # A once
 
@@ -78,26 +64,14 @@ def test_fedsa_lora_averages_a_and_keeps_b() -> None:
     algorithm = build("fedsa_lora", rank=2)
     engine = InProcess(algorithm, sites({"x": 0.0, "y": 3.0}))
     state = play(algorithm, engine, 2)
-    shared = lora_init(MODULES, 2, 0)[A].double().numpy()
+    shared = start(A)
     for _ in range(2):
         shared = (halfway(shared, 0.0) + halfway(shared, 3.0)) / 2
     np.testing.assert_allclose(state.weights[A].numpy(), shared, atol=1e-6)
     for client, target in (("x", 0.0), ("y", 3.0)):
         own = halfway(halfway(np.zeros((3, 2)), target), target)
         np.testing.assert_allclose(models(algorithm, state, engine)[client].weights[B], own, atol=1e-6)
-    assert engine.take_traffic().up["x"] == {"A": 2 * 2 * 8 * 4}
-
-
-def fedlease_by_hand(clusters: list[list[float]], key: str, rounds: int) -> np.ndarray:
-    """Eq. 3 after one round alone, then Algorithm 1's averages: [M, ...]."""
-    start = lora_init(MODULES, 2, 0)[key].double().numpy()
-    experts = [np.mean([halfway(start, target) for target in members], axis=0) for members in clusters]
-    for _ in range(rounds - 1):
-        experts = [
-            np.mean([halfway(expert, target) for target in members], axis=0)
-            for expert, members in zip(experts, clusters, strict=True)
-        ]
-    return np.stack(experts)
+    assert engine.take_traffic().up["x"] == {"A": 2 * a}
 
 
 @pytest.mark.parametrize("name", ["fedlease", "fedlease_paper"])
@@ -142,9 +116,8 @@ def test_fedlease_trains_alone_for_every_warm_up_round_and_uploads_once() -> Non
     assert engine.take_traffic().up == {"a": {}, "b": {}}
     assert state.allocation is None
     state = algorithm.round(state, engine)
-    assert engine.take_traffic().up["a"] == {"A": 2 * 8 * 4, "B": 2 * 5 * 4}
-    start = lora_init(MODULES, 2, 0)[A].double().numpy()
-    alone = [halfway(halfway(start, target), target) for target in (0.1, 2.0)]
+    assert engine.take_traffic().up["a"] == {"A": a, "B": b}
+    alone = [halfway(halfway(start(A), target), target) for target in (0.1, 2.0)]
     np.testing.assert_allclose(state.experts[A][0].numpy(), np.mean(alone, axis=0), atol=1e-6)
     assert engine.kept == {"a": {}, "b": {}}
 

@@ -104,6 +104,19 @@ class Unreliable(InProcess):
         return super().each(task, there)
 
 
+class Recorder:
+    """Clients whose answers are remembered."""
+
+    def __init__(self, engine: InProcess) -> None:
+        self.engine, self.ids = engine, engine.ids
+        self.all: list[tuple[str, dict[ClientId, Message]]] = []
+
+    def each(self, task: str, down: Mapping[ClientId, Message]) -> dict[ClientId, Message]:
+        self.last = self.engine.each(task, down)
+        self.all.append((task, self.last))
+        return self.last
+
+
 def through_bytes(message: Message) -> Message:
     """A copy of the message that has been bytes."""
     tensors = {name: tensor.contiguous() for name, tensor in message.weights.items()}
@@ -117,7 +130,11 @@ def sites(targets: Mapping[ClientId, float]) -> dict[ClientId, ToySite]:
 
 def play(algorithm: Algorithm[Any], engine: InProcess, rounds: int, seed: int = 0) -> Any:
     """The state after some rounds."""
-    state = algorithm.init(MODULES, seed)
+    return play_on(algorithm, algorithm.init(MODULES, seed), engine, rounds)
+
+
+def play_on(algorithm: Algorithm[Any], state: Any, engine: InProcess, rounds: int) -> Any:
+    """The state after some more rounds."""
     for _ in range(rounds):
         state = algorithm.round(state, engine)
     return state

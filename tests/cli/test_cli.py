@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fedlease
-from fedlease.cli import main
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Call the command line; return exit code, what it printed, and what it complained."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fedlease", *map(str, arguments)])
-        with pytest.raises(SystemExit) as raised:
-            main()
-        shown = capsys.readouterr()
-        return int(raised.value.code or 0), shown.out, shown.err
-
-    return call
 
 
 def toml(spec: dict[str, Any], path: Path) -> Path:
@@ -142,32 +126,28 @@ def test_methods_lists_all(command: Any) -> None:
         assert name in shown
 
 
-def test_allocate_says_which_adapters_belong_together(command: Any, spec_of: Any, tmp_path: Path) -> None:
-    run = fedlease.run(spec_of(method={"name": "local_only", "rank": 2}, rounds=1), tmp_path / "run")
+@pytest.fixture(scope="module")
+def adapters(spec_of: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four stock LoRA folders of two tasks, which no test changes."""
+    out = tmp_path_factory.mktemp("adapters") / "run"
+    run = fedlease.run(spec_of(method={"name": "local_only", "rank": 2}, rounds=1), out)
+    return [run.adapter(client) for client in run.record["clients"]]
+
+
+def test_allocate_says_which_adapters_belong_together(
+    command: Any, adapters: list[Path], tmp_path: Path
+) -> None:
     picture = tmp_path / "picture.png"
-    folders = [run.adapter(client) for client in run.record["clients"]]
-    code, shown, _ = command("allocate", *folders, "--picture", picture)
+    code, shown, _ = command("allocate", *adapters, "--picture", picture)
     assert code == 0
     assert "silhouette by number of experts: 2:" in shown
     assert picture.read_bytes().startswith(b"\x89PNG")
-    found = fedlease.allocate([str(folder) for folder in folders])
+    found = fedlease.allocate([str(folder) for folder in adapters])
     assert len(found.labels) == 4
     assert set(found.scores) == {2, 3}
 
 
-@pytest.fixture
-def adapters(spec_of: Any, tmp_path: Path) -> list[Path]:
-    """Four stock LoRA folders of two tasks."""
-    run = fedlease.run(spec_of(method={"name": "local_only", "rank": 2}, rounds=1), tmp_path / "run")
-    return [run.adapter(client) for client in run.record["clients"]]
-
-
-def test_allocate_draws_over_a_picture_only_when_told(
-    command: Any, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+def test_allocate_draws_over_a_picture_only_when_told(command: Any, adapters: list[Path], here: Path) -> None:
     code, shown, _ = command("allocate", *adapters)
     assert code == 0
     assert "picture: allocation.png" in shown
@@ -181,12 +161,7 @@ def test_allocate_draws_over_a_picture_only_when_told(
     assert (here / "allocation.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_allocate_prints_json_and_nothing_else(
-    command: Any, adapters: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+def test_allocate_prints_json_and_nothing_else(command: Any, adapters: list[Path], here: Path) -> None:
     for options, arguments in [
         ((), {}),
         (("--experts", 3), {"num_experts": 3}),

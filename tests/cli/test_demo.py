@@ -153,8 +153,17 @@ def test_a_hub_that_gives_the_data_is_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert [source.hub_config for source in asked] == ["sst2", "qnli", "mrpc", "qqp"]
 
 
-@pytest.mark.usefixtures("small", "minilm")
-def test_the_demo_takes_real_rows_where_they_are(glue: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small")
+def test_the_demo_takes_real_rows_where_they_are(
+    glue: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = demo.demo_spec
+
+    def on_the_tiny_model(*asked: Any) -> Spec:
+        spec = whole(*asked)
+        return spec.model_copy(update={"model": spec.model.model_copy(update={"name": str(tiny)})})
+
+    monkeypatch.setattr(demo, "demo_spec", on_the_tiny_model)
     shown = io.StringIO()
     demo.run_demo(Console(file=shown, width=160), glue, tmp_path / "out", 0)
     assert "named by --data" in shown.getvalue()

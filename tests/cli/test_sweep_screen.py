@@ -125,7 +125,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, glue: Path, minilm: Any) -> No
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     logs = tmp_path / "store" / "logs"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # a busy machine takes minutes until it listens
     while not logs.is_dir() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     for _ in range(6):  # as a person does, until it listens

@@ -5,33 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fedlease
-from fedlease.cli import main
 from fedlease.core.files import read_json, write_json
 from fedlease.experiments.manifest import Manifest, Place, write_manifest
 from fedlease.experiments.store import FORMAT
 
 
 @pytest.fixture
-def table(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Call the command beside the runs; return exit code, what it printed, and what it complained."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["fedlease", "table", *map(str, arguments)])
-        with pytest.raises(SystemExit) as raised:
-            main()
-        shown = capsys.readouterr()
-        return int(raised.value.code or 0), shown.out, shown.err
-
-    return call
+def table(command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Call ``fedlease table`` beside the runs."""
+    monkeypatch.chdir(tmp_path)
+    return partial(command, "table")
 
 
 def make_run(folder: Path, method: str, scores: Sequence[float], seed: int = 0, **changes: Any) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from groups import write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,25 +18,20 @@ from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
 
 
-def write(path: Path, texts: list[str]) -> None:
-    path.write_text("".join(json.dumps({"t": t, "label": n % 2}) + "\n" for n, t in enumerate(texts)))
-
-
 def numbered(count: int, word: str = "row") -> list[str]:
     return [f"{word} {number}" for number in range(count)]
 
 
 @pytest.fixture
 def two_files(tmp_path: Path) -> Source:
-    write(tmp_path / "train.jsonl", numbered(100, "Train"))
-    write(tmp_path / "test.jsonl", numbered(20, "test"))
-    return Source(text=("t",), train=str(tmp_path / "train.jsonl"), test=str(tmp_path / "test.jsonl"))
+    train = write(tmp_path / "train.jsonl", numbered(100, "Train"))
+    test = write(tmp_path / "test.jsonl", numbered(20, "test"))
+    return Source(text=("t",), train=train, test=test)
 
 
 @pytest.fixture
 def one_file(tmp_path: Path) -> Source:
-    write(tmp_path / "all.jsonl", numbered(100))
-    return Source(text=("t",), train=str(tmp_path / "all.jsonl"))
+    return Source(text=("t",), train=write(tmp_path / "all.jsonl", numbered(100)))
 
 
 def plans(source: Source, *rows: tuple[int | None, int | None]) -> list[ClientPlan]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,20 @@ from fedlease.experiments.spec import make_spec
 from fedlease.tuner import FedLeaseLayer
 
 Make = Callable[..., dict[str, Any]]
+
+_fresh = multiprocessing.get_context("forkserver")
+_fresh.set_forkserver_preload(["fedlease.experiments.worker"])
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing below a test catches it."""
+
+
+def begin(call: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """Start a call in a process to be killed: forked from one that has imported all and computed nothing."""
+    process = _fresh.Process(target=call, args=arguments, daemon=True)
+    process.start()
+    return process
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -7,16 +7,15 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from runs import Make, federation_of, files, scores
+from runs import Killed, Make, begin, federation_of, files, scores
 
 import fedlease
 from fedlease.core.adapter import Learn
@@ -59,21 +58,16 @@ def test_killed_at_any_moment_and_resumed_equals_uninterrupted(
     spec = spec_of(rounds=10, method=KEEPING[method])
     whole = fedlease.run(spec, tmp_path / "whole")
     folder, dice = tmp_path / "killed", random.Random(method)
-    (tmp_path / "spec.json").write_text(json.dumps(spec))
-    code = (
-        "import json, sys, fedlease\n"
-        "if len(sys.argv) == 3: fedlease.run(json.load(open(sys.argv[2])), sys.argv[1])\n"
-        "else: fedlease.resume(sys.argv[1])"
-    )
     for kill in range(4):
-        first = [] if (folder / "spec.json").exists() else [str(tmp_path / "spec.json")]
-        process = subprocess.Popen([sys.executable, "-c", code, str(folder), *first])
+        begun = (folder / "spec.json").exists()
+        process = begin(fedlease.resume, folder) if begun else begin(fedlease.run, spec, folder)
         try:
             if kill < 3:
                 _wait_for_a_checkpoint_after(_checkpoint(folder), folder, process)
                 time.sleep(dice.uniform(0, 0.15))
-                process.send_signal(signal.SIGKILL)
-            assert process.wait(90) == (-signal.SIGKILL if kill < 3 else 0)
+                process.kill()
+            process.join(90)
+            assert process.exitcode == (-signal.SIGKILL if kill < 3 else 0)
         finally:
             process.kill()
     assert files(folder) == files(whole.folder)
@@ -86,14 +80,10 @@ def _checkpoint(folder: Path) -> int:
     return max(numbers, default=0)
 
 
-def _wait_for_a_checkpoint_after(number: int, folder: Path, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_a_checkpoint_after(number: int, folder: Path, process: BaseProcess) -> None:
     deadline = time.monotonic() + 90
-    while _checkpoint(folder) <= number and process.poll() is None and time.monotonic() < deadline:
+    while _checkpoint(folder) <= number and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.002)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing below a test catches it."""
 
 
 @pytest.mark.parametrize("method", list(KEEPING))

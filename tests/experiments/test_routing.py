@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Make, federation_of
+from runs import Killed, Make, federation_of
 
 import fedlease
 from fedlease.core.adapter import Model
 from fedlease.training.site import TorchSite
 
 MIXTURE = {"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1}
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:

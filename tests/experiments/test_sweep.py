@@ -6,83 +6,18 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from runs import begin
+from tiny_sweep import Silent, stripped, sweep_without_pace, tiny_preset
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
-from fedlease.experiments.jobs import identity, job
 from fedlease.experiments.manifest import read_manifest
 from fedlease.experiments.pool import Pool
-from fedlease.experiments.prepare import read_rows, settle
-from fedlease.experiments.presets import find, presets
-from fedlease.experiments.presets.glue import SMALL
-from fedlease.experiments.presets.kinds import Cell, Preset, Size
-from fedlease.experiments.spec import make_spec
-from fedlease.experiments.store import Store
 from fedlease.experiments.sweep import Sweep
-from fedlease.experiments.work import work
-
-TASKS = ("tone", "answers")
-
-
-def tiny_preset(model: str) -> Preset:
-    """Three methods on generated texts; two of them share the initial phase."""
-
-    def clients(count: int) -> list[dict[str, Any]]:
-        return [{"name": t, "data": t, "count": count, "train_rows": 12, "test_rows": 6} for t in TASKS]
-
-    base = {"model": {"name": model, "threads": 1, "precision": "float32"}, "rounds": 3}
-    trial = {"rounds": 2, "seed": 7, "data": {"held_out": True}}
-    size = Size("small", base, 12, 6, 2, (0, 1), (1e-3, 1e-2), trial, 2)
-    own = {"name": "fedlease", "rank": 2, "warmup_rounds": 1}
-    rows = {"FedIT": {"name": "fedit", "rank": 4}, "FedLEASE": own, "top-1": {**own, "top_k": 1}}
-    return Preset(
-        "table9",
-        "A tiny table",
-        lambda size: tuple(
-            Cell(row, {**base, "clients": clients(2), "method": m}, m["name"]) for row, m in rows.items()
-        ),
-        lambda size: {
-            m["name"]: {**base, **trial, "clients": clients(2), "method": m} for m in rows.values()
-        },
-        {"small": size},
-    )
-
-
-class Silent:
-    """A watcher that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.rates: dict[str, Any] = {}
-        self.ended: list[str] = []
-
-    def begin(self, sweep: Sweep, pace: float) -> None:
-        self.pace = pace
-
-    def event(self, event: Any) -> None:
-        if event.code is not None:
-            self.ended.append(event.name)
-
-    def chosen(self, key: str, tuned: Any) -> None:
-        self.rates[key] = tuned
-
-    def left(self, rows: float) -> None:
-        self.rows = rows
-
-
-def stripped(folder: Path) -> str:
-    """A record without its times."""
-    record = json.loads((folder / "record.json").read_text())
-    for entry in record["rounds"]:
-        entry.pop("seconds")
-    record.pop("sessions")
-    return json.dumps(record)
 
 
 @pytest.fixture(scope="module")
@@ -144,31 +79,25 @@ def test_runs_share_the_initial_phase_and_are_the_same_without_it(
     assert reused > 0
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from test_sweep import Silent, tiny_preset
-from fedlease.experiments.sweep import Sweep
-Sweep([tiny_preset(sys.argv[1])], "small", Path(sys.argv[2])).run(Silent())
-"""
-
-
 @pytest.mark.slow
 def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     swept: tuple[Sweep, Silent], tiny: Path, tmp_path: Path
 ) -> None:
+    """A sweep that is sent SIGKILL whenever its runs have written something, at moments that chance picks."""
     sweep, _ = swept
-    dice = random.Random(0)
-    arguments = [sys.executable, "-c", KILLED, str(tiny), str(tmp_path), str(Path(__file__).parent)]
-    for kill in range(11):
-        process = subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        if kill < 10:
-            time.sleep(dice.uniform(4, 8))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        else:
-            assert process.wait(300) == 0
+    dice, killed = random.Random(0), 0
+    for kill in range(6):
+        before, deadline = _written(tmp_path), time.monotonic() + 90
+        process = begin(sweep_without_pace, str(tiny), tmp_path)
+        if kill < 5:
+            while _written(tmp_path) == before and process.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(dice.uniform(0, 0.5))
+            process.kill()
+        process.join(300)
+        killed += process.exitcode == -signal.SIGKILL
+    assert process.exitcode == 0
+    assert killed >= 3
     preset = sweep.presets[0]
     first, again = (read_manifest(folder) for folder in (sweep.folder(preset), tmp_path / "table9-small"))
     assert first == again
@@ -178,12 +107,10 @@ def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
         assert stripped(tmp_path / "store" / name) == stripped(sweep.store / name)
 
 
-@pytest.mark.parametrize("name", ["record.json", "spec.json"])
-def test_a_damaged_record_is_one_line(name: str, tmp_path: Path) -> None:
-    for file in ("spec.json", "record.json"):
-        (tmp_path / file).write_text('{"format": 1}')
-    with pytest.raises(FedLeaseError, match=rf"{name} is damaged: it has no spec; remove the run"):
-        getattr(Store(tmp_path), name.removesuffix(".json").replace("spec", "resolved"))()
+def _written(out: Path) -> set[Path]:
+    """What the runs of a sweep have written, their logs left aside."""
+    walked = [(Path(folder), names) for folder, _, names in os.walk(out / "store")]
+    return {folder / name for folder, names in walked for name in names if folder.name != "logs"}
 
 
 @pytest.mark.slow
@@ -237,94 +164,3 @@ def test_a_process_that_dies_at_once_is_an_end_like_any_other(
     monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
     with Pool(tmp_path) as pool, pytest.raises(FedLeaseError, match="cannot start a process"):
         pool.start("x", {})
-
-
-def test_there_are_rows_enough_for_every_preset(glue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDLEASE_DATA", str(glue))
-    dealt = set()
-    for preset in presets().values():
-        for name in ("small", "paper") if preset.name != "table3" else ():
-            size = preset.size(name)
-            specs = [job(cell.spec, 1e-3, 0).spec for cell in preset.cells(size)]
-            specs += [job(tried, 1e-3).spec for tried in preset.trials(size).values()]
-            for spec in specs:
-                key = spec.model_dump_json(include={"clients", "data"})
-                if key not in dealt:
-                    dealt.add(key)
-                    assert len(read_rows(spec, settle(spec, Path.cwd()))) == len(spec.ids)
-    assert len(dealt) > 10
-
-
-def test_every_preset_can_be_built_in_both_sizes() -> None:
-    assert list(presets())[:2] == ["table1", "table2"]
-    for preset in presets().values():
-        for name in ("small", "paper"):
-            size = preset.size(name)
-            if preset.name == "table3":
-                with pytest.raises(FedLeaseError, match="no preset yet"):
-                    preset.cells(size)
-                continue
-            cells, tried = preset.cells(size), preset.trials(size)
-            assert len({(cell.row, cell.section) for cell in cells}) == len(cells)
-            for cell in cells:
-                assert work(job(cell.spec, 1e-3, 0).spec).trained > 0
-                assert job(tried[cell.rate], 1e-3).spec.data.held_out
-
-
-def test_comparable_workload() -> None:
-    for cell in find("table1").cells(SMALL):
-        method = cell.spec["method"]
-        assert method["rank"] == (4 if method["name"] in ("feddpa", "fedlease", "fedlease_paper") else 8)
-
-
-def test_unknown_presets_and_sizes_list_what_there_is() -> None:
-    with pytest.raises(FedLeaseError, match="no preset 'table0'; there are: table1, table2"):
-        find("table0")
-    with pytest.raises(FedLeaseError, match="Figure 5 of the paper is a drawing"):
-        find("fig5")
-    with pytest.raises(FedLeaseError, match="table1 has no size 'huge'; it has: small, paper"):
-        Sweep([find("table1")], "huge", Path("x"))
-
-
-def test_missing_data_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FEDLEASE_DATA", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(
-        FedLeaseError, match=r"name a folder in FEDLEASE_DATA that holds glue/TASK/train\.jsonl"
-    ):
-        Sweep([find("table1")], "small", tmp_path).run(Silent())
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_spec_is_known_by_what_its_result_depends_on(tiny: Path) -> None:
-    cell = tiny_preset(str(tiny)).cells(SMALL)[0]
-    spec = job(cell.spec, 1e-3, 0).spec
-    content = spec.model_dump(mode="json")
-    elsewhere = make_spec({**content, "name": "other", "data": {**content["data"], "root": "x"}})
-    assert identity(elsewhere) == identity(spec)
-    explicit = make_spec({**content, "method": spec.settings()})
-    assert identity(explicit) == identity(spec)
-    plain = make_spec({**content, "method": {"name": "fedlease_paper"}})
-    assert identity(plain) != identity(make_spec({**content, "method": {"name": "fedlease"}}))
-    longer = make_spec({**content, "training": {**content["training"], "pool": 9}})
-    assert identity(longer) != identity(spec)
-    assert identity(job(cell.spec, 2e-3, 0).spec) != identity(spec)
-    assert identity(job(cell.spec, 1e-3, 1).spec) != identity(spec)
-
-
-def test_a_record_of_another_version_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
-    one = job(tiny_preset(str(tiny)).cells(SMALL)[0].spec, 1e-3, 0)
-    run = fedlease.run(one.spec, one.folder(tmp_path))
-    record = run.record
-    record["versions"]["fedlease"] = "0.0.1"
-    (run.folder / "record.json").write_text(json.dumps(record))
-    with pytest.raises(FedLeaseError, match=r"record\.json is from fedlease 0\.0\.1"):
-        one.done(tmp_path)
-    record["versions"]["fedlease"] = fedlease.__version__
-    record["spec"]["training"]["pool"] = 9  # as if the default had been another one then
-    (run.folder / "record.json").write_text(json.dumps(record))
-    with pytest.raises(FedLeaseError, match=r"was made with another training\.pool"):
-        one.done(tmp_path)
-    record["spec"]["training"].pop("pool")  # as if there had been no such setting then
-    (run.folder / "record.json").write_text(json.dumps(record))
-    assert one.done(tmp_path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import FEDIT, LEASE
 
 from fedlease.report.records import Entry
 
@@ -62,6 +63,14 @@ def entry(record: Any) -> Callable[..., Entry]:
         return Entry(row, section, made, Path(f"runs/{row}-{seed}"))
 
     return make
+
+
+@pytest.fixture
+def two(entry: Any) -> list[Entry]:
+    """FedIT and FedLEASE with three seeds."""
+    lease = {"method": "fedlease", "allocation": {"num_experts": 2}}
+    runs = [entry("FedIT", seed, scores) for seed, scores in FEDIT.items()]
+    return runs + [entry("FedLEASE", seed, scores, **lease) for seed, scores in LEASE.items()]
 
 
 def _entry(number: int, metric: str, scores: Sequence[float | None] | None) -> dict[str, Any]:

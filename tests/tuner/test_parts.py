@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from tuner_layers import D, L, drawn
 from tuner_models import tiny
 
 from fedlease.core.adapter import Adapter, Model
@@ -15,20 +16,14 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.tuner import FedLeaseConfig, FedLeaseLayer
 from fedlease.tuner.export import read_lora, save_lora, save_mixture
 
-D, L, R = 5, 4, 3
+R = 3
 
 
 def make(adapter: Adapter) -> FedLeaseLayer:
     """A float64 layer all of whose weights are random."""
     torch.manual_seed(1)
     base = nn.Linear(D, L, dtype=torch.float64)
-    layer = FedLeaseLayer(base, "default", FedLeaseConfig.of(adapter, ["x"]))
-    layer.base_layer.requires_grad_(False)
-    with torch.no_grad():
-        for name, parameter in layer.named_parameters():
-            if "fedlease_" in name:
-                parameter.copy_(torch.randn(parameter.shape))
-    return layer
+    return drawn(FedLeaseLayer(base, "default", FedLeaseConfig.of(adapter, ["x"])))
 
 
 def test_a_frozen_companion_is_added_as_it_is() -> None:

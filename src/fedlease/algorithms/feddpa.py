@@ -76,11 +76,7 @@ class FedDPA(PlainLora):
         if number == 1 or (self.global_rounds is not None and number <= self.global_rounds):
             answers = clients.each("train_global", to_all(clients.ids, state.weights, number))
             return replace(state, round=number, weights=average(answers, self.weighting))
-        known = frozenset(state.met)
-        down = {
-            client: Message({**state.weights, **({} if client in known else state.start)}, {"round": number})
-            for client in clients.ids
-        }
+        down = to_all(clients.ids, state.weights, number, once=state.start, met=state.met)
         answers = clients.each("train_both" if self.global_rounds is None else "train_local", down)
         sent = any(answer.weights for answer in answers.values())
         weights = average(answers, self.weighting) if sent else state.weights

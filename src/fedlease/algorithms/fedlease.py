@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, train_lora
+from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, to_all, train_lora
 from fedlease.allocation import Allocation, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
@@ -132,9 +132,7 @@ class FedLease:
         """Clients train alone; after the last of these rounds the server allocates experts (lines 3-13)."""
         number = state.round + 1
         last = number >= self.warmup_rounds
-        facts = {"round": number, "upload": last}
-        known = frozenset(state.met)
-        down = {client: Message({} if client in known else state.start, facts) for client in clients.ids}
+        down = to_all(clients.ids, {}, number, once=state.start, met=state.met, upload=last)
         answers = clients.each("warm_up", down)
         if not last:
             return replace(state, round=number, met=met(state.met, answers))

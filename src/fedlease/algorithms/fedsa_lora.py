@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import PlainLora, Weighting, average, examples, met
+from fedlease.algorithms.steps import PlainLora, Weighting, average, examples, met, to_all
 from fedlease.core.adapter import Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights, select
@@ -42,11 +42,8 @@ class FedSALoRA(PlainLora):
 
     def round(self, state: State, clients: Clients) -> State:
         """All clients train the global A with their own B; the mean A of who answered is the next one."""
-        number, known = state.round + 1, frozenset(state.met)
-        down = {
-            client: Message({**state.weights, **({} if client in known else state.start)}, {"round": number})
-            for client in clients.ids
-        }
+        number = state.round + 1
+        down = to_all(clients.ids, state.weights, number, once=state.start, met=state.met)
         answers = clients.each("train", down)
         return State(number, average(answers, self.weighting), state.start, met(state.met, answers))
 

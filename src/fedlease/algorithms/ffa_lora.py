@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import PlainLora, Weighting, average, examples, met
+from fedlease.algorithms.steps import PlainLora, Weighting, average, examples, met, to_all
 from fedlease.core.adapter import Learn, Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights, select
@@ -43,11 +43,8 @@ class FFALoRA(PlainLora):
 
     def round(self, state: State, clients: Clients) -> State:
         """All clients train B from the global one; the mean of who answered is the next one."""
-        number, known = state.round + 1, frozenset(state.met)
-        down = {
-            client: Message({**({} if client in known else state.frozen), **state.weights}, {"round": number})
-            for client in clients.ids
-        }
+        number = state.round + 1
+        down = to_all(clients.ids, state.weights, number, once=state.frozen, met=state.met)
         answers = clients.each("train", down)
         return State(number, state.frozen, average(answers, self.weighting), met(state.met, answers))
 

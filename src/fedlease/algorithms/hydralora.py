@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import PlainLora, Weighting, average, average_within, examples, met
+from fedlease.algorithms.steps import PlainLora, Weighting, average, average_within, examples, met, to_all
 from fedlease.allocation import Allocation, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
@@ -106,14 +106,7 @@ class HydraLoRA(PlainLora):
         """A is averaged and every client has its own B; after the last of these rounds B are clustered."""
         number = state.round + 1
         last = number >= self.warmup_rounds
-        known = frozenset(state.met)
-        down = {
-            client: Message(
-                {**state.shared, **({} if client in known else state.start)},
-                {"round": number, "upload": last},
-            )
-            for client in clients.ids
-        }
+        down = to_all(clients.ids, state.shared, number, once=state.start, met=state.met, upload=last)
         answers = clients.each("train_apart", down)
         trained = average(answers, self.weighting)
         shared = select(trained, ("A",))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedlease.algorithms.registry import Method
-from fedlease.algorithms.steps import PlainLora, met, train_lora
+from fedlease.algorithms.steps import PlainLora, met, to_all, train_lora
 from fedlease.core.adapter import Model, Modules, lora_init
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
 from fedlease.core.weights import Weights
@@ -34,11 +34,9 @@ class LocalOnly(PlainLora):
 
     def round(self, state: State, clients: Clients) -> State:
         """Every client goes on with its own adapter."""
-        facts = {"round": state.round + 1}
-        known = frozenset(state.met)
-        down = {client: Message({} if client in known else state.start, facts) for client in clients.ids}
-        answers = clients.each("train", down)
-        return State(state.round + 1, state.start, met(state.met, answers))
+        number = state.round + 1
+        answers = clients.each("train", to_all(clients.ids, {}, number, once=state.start, met=state.met))
+        return State(number, state.start, met(state.met, answers))
 
     def train(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
         """Client: train its own adapter, or the start if it has none yet; keep it."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init
-from fedlease.core.protocols import ClientId, Message, Site
+from fedlease.core.protocols import ClientId, Fact, Message, Site
 from fedlease.core.weights import Weights, mean, stack, unstack
 
 Weighting = Literal["uniform", "examples"]
@@ -77,9 +77,19 @@ def average_within(
     return stack(after)
 
 
-def to_all(clients: Sequence[ClientId], weights: Weights, round: int) -> dict[ClientId, Message]:
-    """The same weights to every client."""
-    return {client: Message(weights, {"round": round}) for client in clients}
+def to_all(
+    clients: Sequence[ClientId],
+    weights: Weights,
+    round: int,
+    *,
+    once: Weights | None = None,
+    met: Collection[ClientId] = (),
+    **facts: Fact,
+) -> dict[ClientId, Message]:
+    """The same weights and facts to every client, and what is sent ``once`` to those not ``met`` before."""
+    first, known = {**(once or {}), **weights}, frozenset(met)
+    told = {"round": round, **facts}
+    return {client: Message(weights if client in known else first, told) for client in clients}
 
 
 def met(before: Iterable[ClientId], answers: Iterable[ClientId]) -> tuple[ClientId, ...]:

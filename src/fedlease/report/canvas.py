@@ -138,3 +138,9 @@ def bare(axes: Axes, keep: Sequence[str] = ("left", "bottom")) -> None:
 def color_of(index: int) -> str:
     """Return the colour of the index-th of several things; from the ninth on colours come again."""
     return OKABE_ITO[index % len(OKABE_ITO)]
+
+
+def filling(index: int) -> dict[str, Any]:
+    """Return how bars of the index-th of several things are filled: colour and hatch, edged in white."""
+    hatch = HATCHES[index % len(HATCHES)]
+    return {"facecolor": color_of(index), "hatch": hatch, "edgecolor": "white"}

@@ -10,16 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from fedlease.report.canvas import (
-    HATCHES,
-    PAGE,
-    bare,
-    color_of,
-    grow,
-    legend_columns,
-    name_places,
-    new_figure,
-)
+from fedlease.report.canvas import PAGE, bare, filling, grow, legend_columns, name_places, new_figure
 from fedlease.report.records import metric
 from fedlease.report.series import Measure, Series, measure, same_clients
 
@@ -95,9 +86,7 @@ def _panel(
         for row, (mean, deviation) in bars:
             index = rows.index(row)
             at = place + (index - (len(rows) - 1) / 2) * share
-            axes.bar(
-                at, mean, share, color=color_of(index), hatch=HATCHES[index % len(HATCHES)], edgecolor="white"
-            )
+            axes.bar(at, mean, share, **filling(index))
             if deviation:
                 axes.errorbar(at, mean, deviation, color="black", linewidth=0.9, capsize=1.5)
             if wide >= 0.12 and not isnan(mean):
@@ -132,9 +121,6 @@ def _floor(values: Sequence[Measure]) -> int:
 
 def _legend(figure: Figure, rows: Sequence[str], width: float) -> None:
     """Name the colours above the panels; some rows may be missing in the first one."""
-    boxes = [
-        Patch(facecolor=color_of(i), hatch=HATCHES[i % len(HATCHES)], edgecolor="white")
-        for i in range(len(rows))
-    ]
+    boxes = [Patch(**filling(index)) for index in range(len(rows))]
     columns = legend_columns(rows, width, 0.075)
     figure.legend(boxes, rows, loc="outside upper center", ncols=columns, frameon=False)

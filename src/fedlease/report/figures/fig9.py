@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.canvas import (
-    HATCHES,
     LINE,
     OKABE_ITO,
     PAGE,
     bare,
-    color_of,
+    filling,
     grow,
     legend_columns,
     name_places,
@@ -105,9 +104,7 @@ def _stacks(axes: Axes, counts: Matrix, labels: Sequence[str], beside: int) -> N
             rows,
             0.8,
             bottom=below,
-            color=color_of(index),
-            hatch=HATCHES[index % len(HATCHES)],
-            edgecolor="white",
+            **filling(index),
             label=shorten(label, 24),
         )
         below += rows
