@@ -144,7 +144,9 @@ def _config(quantization: Quantization, dtype: torch.dtype, skip: Iterable[str] 
         )
     from torchao.quantization import Int8WeightOnlyConfig
 
-    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=modules)
+    # Its settings for torch.compile would change the precision of all products of the process.
+    eight = Int8WeightOnlyConfig(set_inductor_config=False, version=2)
+    return TorchAoConfig(eight, modules_to_not_convert=modules)
 
 
 def _unfit(model: Any, missing: Iterable[str]) -> Iterator[str]:
