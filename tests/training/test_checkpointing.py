@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import torch
 from adapted import KINDS, adapted, gradients, ids, load
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.training.base import Base
 from fedlease.training.quantization import stored
 
 
@@ -58,46 +57,37 @@ def peak(network: nn.Module) -> int:
     return counted.most
 
 
-def base_of(kind: str, minilm: str, llama: Path, **options: Any) -> Base:
-    if kind == "encoder":
-        return load(minilm, labels=[2], **options)
-    return load(llama, **options)
-
-
-def both(make: Callable[..., Base], experts: int, labels: int) -> list[tuple[nn.Module, list[nn.Parameter]]]:
-    return [adapted(make(gradient_checkpointing=way), experts, labels) for way in (False, True)]
+def both(
+    folder: Path | str, labels: int = 0, experts: int = 3, **options: Any
+) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+    """The same adapter on the same base, without and with checkpointing; labels make it a classifier."""
+    heads = {"labels": [labels]} if labels else {}
+    bases = [load(folder, gradient_checkpointing=way, **heads, **options) for way in (False, True)]
+    return [adapted(base, experts, labels) for base in bases]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("experts", [1, 3])
-@pytest.mark.parametrize("kind", ["causal", "encoder"])
-def test_the_same_gradients(kind: str, experts: int, dropout: float, llama: Path, minilm: str) -> None:
-    def make(**options: Any) -> Base:
-        return base_of(kind, minilm, llama, dropout=dropout, **options)
-
+@pytest.mark.parametrize("labels", [0, 2])
+def test_the_same_gradients(labels: int, experts: int, dropout: float, llama: Path, minilm: str) -> None:
     found = []
-    for network, parameters in both(make, experts, 2 if kind == "encoder" else 0):
+    for network, parameters in both(minilm if labels else llama, labels, experts, dropout=dropout):
         torch.manual_seed(5)
         found.append(gradients(network, parameters))
     assert all(gradient.any() for gradient in found[0])
     assert all(map(torch.equal, *found))
 
 
-@pytest.mark.parametrize("kind", ["causal", "encoder"])
-def test_fewer_activations(kind: str, llama: Path, minilm: str) -> None:
-    kept, anew = (
-        peak(network)
-        for network, _ in both(
-            lambda **options: base_of(kind, minilm, llama, **options), 3, 2 if kind == "encoder" else 0
-        )
-    )
-    assert anew < (0.4 if kind == "encoder" else 0.6) * kept  # six layers, and two
+@pytest.mark.parametrize(("labels", "share"), [(0, 0.6), (2, 0.4)])
+def test_fewer_activations(labels: int, share: float, llama: Path, minilm: str) -> None:
+    kept, anew = (peak(network) for network, _ in both(minilm if labels else llama, labels))
+    assert anew < share * kept  # of two layers, and of six
 
 
 @pytest.mark.usefixtures("quantising")
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_quantised_bases(kind: str, llama: Path) -> None:
-    (kept, parameters), (anew, others) = both(lambda **options: load(llama, kind, **options), 3, 0)
+    (kept, parameters), (anew, others) = both(llama, kind=kind)
     assert all(map(torch.equal, gradients(kept, parameters), gradients(anew, others)))
     assert peak(anew) < 0.6 * peak(kept)
 
@@ -112,8 +102,6 @@ def test_nothing_is_made_anew_in_evaluation(llama: Path) -> None:
 def test_a_model_that_cannot(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GPT2LMHeadModel, "supports_gradient_checkpointing", False)
     GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=257)).save_pretrained(tmp_path)
-    from transformers import AutoTokenizer
-
     AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(tmp_path)
     with pytest.raises(FedLeaseError) as caught:
         load(tmp_path, gradient_checkpointing=True)
