@@ -43,3 +43,16 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value  # over the submodule of the same name
     return value
+
+
+def _quiet() -> None:
+    """Keep bitsandbytes and torchao, where they are installed, from telling what they lack when imported."""
+    import logging
+
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.ERROR)
+
+
+_quiet()

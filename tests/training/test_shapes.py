@@ -16,7 +16,7 @@ from tuner_models import tiny
 from fedlease.core.errors import FedLeaseError
 from fedlease.training import shapes
 from fedlease.training.models import KNOWN, config_of
-from fedlease.training.shapes import modules_of, on_meta
+from fedlease.training.shapes import count, modules_of, on_meta
 
 BERT = {
     "model_type": "bert",
@@ -90,6 +90,17 @@ def test_gpt2_is_counted_as_a_language_model(tmp_path: Path) -> None:
     model = on_meta(str(tmp_path))
     assert type(model).__name__ == "GPT2LMHeadModel"
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    "held", [{"load_in_4bit": True, "quant_method": "bitsandbytes"}, {"quant_method": "gptq"}]
+)
+def test_the_config_of_a_quantised_checkpoint_counts_as_its_model(
+    held: dict[str, Any], tmp_path: Path
+) -> None:
+    numbers = {**tiny("llama").config.to_dict(), "architectures": ["LlamaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps({**numbers, "quantization_config": held}))
+    assert count(on_meta(str(tmp_path))) == sum(p.numel() for p in tiny("llama").parameters())
 
 
 def test_known_names_are_not_changed_by_building() -> None:

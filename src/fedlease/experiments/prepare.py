@@ -110,6 +110,8 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
         plan=plan,
         targets=model.targets,
         dropout=model.dropout,
+        quantization=model.quantization,
+        gradient_checkpointing=model.gradient_checkpointing,
     )
     if base.max_length is not None and model.max_length > base.max_length:
         raise FedLeaseError(

@@ -22,6 +22,7 @@ from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.training.precision import choose
+from fedlease.training.quantization import libraries
 from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture
 
@@ -132,7 +133,8 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
         first = algorithm.init(federation.base.modules, spec.seed)
         found = store.load(type(first)) or Checkpoint(0, first, {}, History())
         state, history = found.state, found.history
-        history.sessions.append({"from_round": found.round + 1, **surroundings(), "setup_seconds": setup})
+        where = surroundings(libraries(spec.model.quantization))
+        history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
         engine = InProcess(algorithm, federation.sites, found.kept)
         meter.begin(spec, federation, found.round)
         began = perf_counter()

@@ -29,7 +29,7 @@ from fedlease.tasks import TASKS
 from fedlease.tasks.base import Task
 from fedlease.tasks.generation import Generation
 from fedlease.training.loop import Training
-from fedlease.training.precision import Attention, Precision
+from fedlease.training.precision import Attention, Precision, Quantization
 
 
 class ModelSpec(Table):
@@ -41,6 +41,8 @@ class ModelSpec(Table):
         targets: modules to adapt, by the last words of their paths; None for query and value.
         dropout: set on the frozen base; None leaves the model's own.
         device, precision, attention, threads: ``auto`` is resolved once and recorded; see `choose`.
+        quantization: of the base's linear modules; see `fedlease.training.quantization.load`.
+        gradient_checkpointing: compute activations anew for the gradient instead of keeping them.
     """
 
     name: str = "minilm"
@@ -51,6 +53,16 @@ class ModelSpec(Table):
     precision: Precision = "auto"
     attention: Attention = "auto"
     threads: Annotated[int, Field(gt=0)] | None = None
+    quantization: Quantization = "none"
+    gradient_checkpointing: bool = False
+
+    @model_serializer(mode="wrap")
+    def _told(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = write(self)
+        for key, usual in (("quantization", "none"), ("gradient_checkpointing", False)):
+            if told.get(key) == usual:  # so that runs from before there were these are known again
+                told.pop(key)
+        return told
 
 
 class DataSpec(Table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from fedlease import __version__
 PACKAGES = ("torch", "transformers", "peft", "scikit-learn", "scipy", "numpy")
 
 
-def surroundings() -> dict[str, Any]:
-    """Return versions, commit and machine as plain values, as they are when a run starts."""
-    packages = {name: version(name) for name in PACKAGES}
+def surroundings(also: Iterable[str] = ()) -> dict[str, Any]:
+    """Return versions (``also`` of further packages), commit and machine as they are when a run starts."""
+    packages = {name: version(name) for name in (*PACKAGES, *also)}
     return {
         "versions": {"fedlease": __version__, "python": platform.python_version(), **packages},
         "commit": _commit(),

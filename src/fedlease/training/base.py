@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -22,11 +21,12 @@ from transformers.utils import logging as transformers_logging
 
 from fedlease.core.adapter import Modules
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.seeds import derive, generator
 from fedlease.data.hub import stay_local
+from fedlease.training.heads import in_head, seeded_heads
 from fedlease.training.models import known_as, resolve
-from fedlease.training.precision import Plan
-from fedlease.training.shapes import HEADS, modules_of
+from fedlease.training.precision import Plan, Quantization
+from fedlease.training.quantization import load, stored
+from fedlease.training.shapes import modules_of
 
 NO_END = 10**6
 """A tokenizer that names this many tokens or more names no end at all."""
@@ -73,6 +73,8 @@ def load_base(
     plan: Plan,
     targets: Sequence[str] | None = None,
     dropout: float | None = 0.0,
+    quantization: Quantization = "none",
+    gradient_checkpointing: bool = False,
     beside: Path | None = None,
 ) -> Base:
     """Load a model and freeze it.
@@ -84,14 +86,17 @@ def load_base(
         plan: device, number format and attention kernel.
         targets: the modules to adapt, by the last words of their paths; None for query and value.
         dropout: set on every dropout of the base; None leaves the model's own.
+        quantization: of the linear modules, see `quantization.load`.
+        gradient_checkpointing: keep the inputs of layers alone in training, and compute the rest of their
+            activations again for the gradient.
         beside: the folder that relative model paths are looked for in.
 
     A tokenizer without a padding token pads with its end token. A causal model's own settings of generation
     (penalties and the like) are put aside.
 
     Raises:
-        FedLeaseError: the model cannot be loaded or contradicts its config, has no known head, is no causal
-            language model where one is asked for, or lacks the targets.
+        FedLeaseError: the model cannot be loaded or quantised, contradicts its config, has no known head, no
+            gradient checkpointing or no such targets, or is no causal language model where one is asked for.
     """
     counts = sorted(set(labels))
     path = resolve(name, beside)
@@ -101,16 +106,20 @@ def load_base(
         stay_local(os.environ)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        torch.manual_seed(derive(seed, "base"))
-        kind: Any = AutoModelForSequenceClassification if counts else AutoModelForCausalLM
-        model, info = kind.from_pretrained(
+        model, info = load(
+            AutoModelForSequenceClassification if counts else AutoModelForCausalLM,
+            name,
             path,
+            quantization,
+            plan.device,
+            seed,
             **({"num_labels": counts[0]} if counts else {}),
             ignore_mismatched_sizes=True,  # a saved head of another size is replaced anyway
             dtype=getattr(torch, plan.precision),
             attn_implementation=plan.attention,
-            output_loading_info=True,
         )
+    except FedLeaseError:
+        raise
     except Exception as error:  # tokenizers and safetensors raise bare exceptions of their own
         raise FedLeaseError(_unreadable(name, path, error)) from error
     if tokenizer.pad_token_id is None:
@@ -119,7 +128,7 @@ def load_base(
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     for key, found, wanted in sorted(info["mismatched_keys"]):
-        if not _in_head(key):
+        if not in_head(key):
             raise FedLeaseError(
                 f"model {name}: {key} is {list(found)} in the checkpoint and {list(wanted)} by the config"
             )
@@ -128,7 +137,9 @@ def load_base(
     if not counts:
         _check_causal(name, model, info["missing_keys"])
         model.generation_config = GenerationConfig()
-    head_name, heads = _heads(name, model, counts, seed) if counts else ("", {})
+    if gradient_checkpointing:
+        _checkpoint(name, model)
+    head_name, heads = seeded_heads(name, model, counts, seed) if counts else ("", {})
     modules = modules_of(model, targets)
     for module in (model, *heads.values()):
         module.to(plan.device).requires_grad_(False)
@@ -146,7 +157,7 @@ def load_base(
         drawn={
             key: parameter.detach()
             for key, parameter in sorted(model.named_parameters())
-            if key in missing and not _in_head(key)
+            if key in missing and not in_head(key)
         },
     )
 
@@ -172,19 +183,15 @@ def _check_causal(name: str, model: Any, missing: Iterable[str]) -> None:
     raise FedLeaseError(f"model {name} is no causal language model: {why}; name one, such as smollm2")
 
 
-def _heads(name: str, model: Any, counts: Sequence[int], seed: int) -> tuple[str, dict[int, nn.Module]]:
-    """The attribute of the model that holds its head, and a seeded head for each number of labels."""
-    head_name = next((n for n in HEADS if isinstance(getattr(model, n, None), nn.Module)), None)
-    if head_name is None:
-        raise FedLeaseError(f"model {name}: no classification head called {', '.join(HEADS)} was found")
-    spread = float(getattr(model.config, "initializer_range", 0.02))
-    return head_name, {
-        count: _seeded_head(getattr(model, head_name), count, spread, seed) for count in counts
-    }
-
-
-def _in_head(name: str) -> bool:
-    return name.partition(".")[0] in HEADS
+def _checkpoint(name: str, model: Any) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise FedLeaseError(
+            f"model {name}: transformers has no gradient checkpointing for {model.config.model_type} models: "
+            "leave model.gradient_checkpointing out"
+        )
+    # The older of the two names warns where there is the newer one.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})  # the other kind passes no gradients on from frozen embeddings
 
 
 def _max_length(model: Any, tokenizer: Any) -> int | None:
@@ -201,23 +208,6 @@ def _max_length(model: Any, tokenizer: Any) -> int | None:
     return min(ends, default=None)
 
 
-def _seeded_head(head: nn.Module, labels: int, spread: float, seed: int) -> nn.Module:
-    """A copy of the head for that many labels, drawn from the seed and the number of labels alone."""
-    made = copy.deepcopy(head)
-    linears = [(path, module) for path, module in made.named_modules() if isinstance(module, nn.Linear)]
-    path, last = linears[-1]
-    resized = nn.Linear(last.in_features, labels, bias=last.bias is not None).to(last.weight)
-    if path:
-        made.set_submodule(path, resized)
-    else:
-        made = resized
-    with torch.no_grad():
-        for name, parameter in sorted(made.named_parameters()):
-            draw = torch.randn(parameter.shape, generator=generator(seed, "head", labels, name))
-            parameter.copy_(spread * draw if parameter.dim() > 1 else torch.zeros_like(draw))
-    return made
-
-
 def _set_dropout(model: nn.Module, p: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -229,14 +219,15 @@ def _set_dropout(model: nn.Module, p: float) -> None:
 def fingerprint(model: nn.Module, samples: int = 256) -> str:
     """Hash names, shapes, dtypes and evenly spaced samples of all parameters: 16 hexadecimal digits.
 
-    The head is left out: it comes from the seed, not from the model.
+    Of quantised ones it is their numbers and scales. The head is left out: it comes from the seed, not from
+    the model.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(model.named_parameters()):
-        if _in_head(name):
+    for name, tensor in sorted(stored(model)):
+        if in_head(name):
             continue
-        flat = parameter.detach().flatten()
+        flat = tensor.detach().flatten()
         step = max(1, flat.numel() // samples)
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(flat[::step].float().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from fedlease.core.errors import FedLeaseError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "eager", "sdpa"]
+Quantization = Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8"]
 
 
 @dataclass(frozen=True)

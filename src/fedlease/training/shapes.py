@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULT_TARGETS
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from fedlease.core.errors import FedLeaseError
@@ -79,5 +80,10 @@ def on_meta(name: str, num_labels: int = 2) -> nn.Module:
 
 
 def count(model: nn.Module) -> int:
-    """Return the number of parameters, tied ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Return the number of parameters, tied ones once, and packed ones as many as they stand for."""
+    return sum(map(_size, model.parameters()))
+
+
+def _size(parameter: Tensor) -> int:
+    packed = getattr(parameter, "quant_state", None)  # bitsandbytes has two numbers of 4 bits in a byte
+    return parameter.numel() if packed is None else math.prod(packed.shape)

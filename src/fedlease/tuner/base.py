@@ -33,7 +33,9 @@ def add_to_weight(module: nn.Module, delta: Tensor, check: bool = False) -> None
         FedLeaseError: another module or a quantised weight; with ``check``, numbers that are not finite.
     """
     weight = getattr(module, "weight", None)
-    if not isinstance(module, nn.Linear | Conv1D) or weight is None or not weight.is_floating_point():
+    linear = isinstance(module, nn.Linear | Conv1D)
+    # A quantised weight of torchao says that it is floating point.
+    if not linear or weight is None or type(weight) is not nn.Parameter or not weight.is_floating_point():
         raise FedLeaseError(f"nothing can be merged into the weight of a {type(module).__name__}")
     changed = weight + (delta.T if isinstance(module, Conv1D) else delta).to(weight.device, weight.dtype)
     if check and not torch.isfinite(changed).all():
