@@ -120,7 +120,7 @@ def test_what_other_runs_trained_counts_as_done_and_not_as_pace(sweep: Sweep) ->
     shown.event(Event("x", {"reused": 200.0}))
     shown.event(Event("x", {"done": 50.0}))
     going = shown._going["x"]
-    assert (going.done, going.trained) == (550.0, 50.0)
+    assert (going.done, going.worked) == (550.0, 50.0)
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, glue: Path, minilm: Any) -> None:
