@@ -102,4 +102,4 @@ def test_no_row_is_cut_and_nearly_all_answers_can_be_written(task: str, flan: Pa
     encoded = Generation(max_new_tokens=longest).encode(rows, tokenizer, model["max_length"])
     assert encoded.truncated == 0
     answers = [whole - prompt for whole, prompt in zip(encoded.lengths, encoded.labels, strict=True)]
-    assert sum(length <= longest for length in answers) >= 0.96 * len(rows)
+    assert sum(length <= longest for length in answers) >= 0.97 * len(rows)

@@ -109,5 +109,5 @@ def test_figures_without_scores_are_drawn_too(name: str, tmp_path: Path) -> None
 
 def test_the_figure_of_labels_is_refused() -> None:
     (picture,) = find("9")
-    with pytest.raises(FedLeaseError, match=r"^figure 9: it shows labels, and clients whose rows are prompts"):
+    with pytest.raises(FedLeaseError, match="figure 9: it shows labels, and clients whose rows are prompts"):
         picture.figure(two())
