@@ -15,11 +15,11 @@ from fedlease.cli.collect import collect, title_of
 from fedlease.core.files import write_bytes
 from fedlease.experiments.manifest import Manifest, read_manifest
 from fedlease.report.gather import is_complete
-from fedlease.report.records import Record
+from fedlease.report.records import Record, metric_title
 from fedlease.report.summary import total_seconds
 from fedlease.report.table import make_table
 from fedlease.report.table_formats import FORMATS
-from published import PUBLISHED, Rows
+from published import PUBLISHED, SETTING, USUAL, Rows
 
 
 def main() -> None:
@@ -61,12 +61,12 @@ def section(name: str, folder: Path, manifest: Manifest) -> Iterable[str]:
             + ")"
             for key, tuned in manifest.rates.items()
         )
-        + ". In brackets the mean accuracy of the trials on held-out training rows."
+        + f". In brackets the mean {metric_title(records[0])} of the trials on held-out training rows."
     )
     table = make_table(entries, None, title_of([folder]))
     yield FORMATS["markdown"].write(table).strip()
     for part, columns, rows in PUBLISHED.get(name, []):
-        yield f"The paper{f', {part}' if part else ''} (RoBERTa-large, 25 rounds):"
+        yield f"The paper{f', {part}' if part else ''} ({SETTING.get(name, USUAL)}):"
         yield published(columns, rows)
 
 

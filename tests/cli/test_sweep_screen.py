@@ -17,6 +17,7 @@ from rich.console import Console
 from fedlease.cli.sweep import SweepScreen, hours, plan
 from fedlease.experiments.jobs import Job
 from fedlease.experiments.manifest import Tuned
+from fedlease.experiments.pace import Pace, like
 from fedlease.experiments.pool import Event
 from fedlease.experiments.presets import find
 from fedlease.experiments.sweep import Sweep
@@ -32,7 +33,16 @@ def test_hours(seconds: float, words: str) -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    return Sweep([find("fig7")], "small", tmp_path, (0,), 2)
+    """A sweep of which a hundredth of a second a row was measured, and twice that for a row scored."""
+    made = Sweep([find("fig7")], "small", tmp_path, (0,), 2)
+    spec = made.todo()[0].spec
+    costs = {"train": 0.01, "loss": 0.005, "usage": 0.005, "score": 0.02}
+    made.pace = Pace({(like(spec, e), kind): cost for e in spec.clients for kind, cost in costs.items()})
+    return made
+
+
+def cost(sweep: Sweep, one: Job) -> float:
+    return one.work.seconds(sweep.pace.costs(one.spec))
 
 
 def test_the_plan_says_what_there_is_to_do(sweep: Sweep) -> None:
@@ -47,14 +57,14 @@ def test_what_is_shown_from_start_to_end(
     monkeypatch.setattr("fedlease.cli.sweep.EVERY", 0.0)
     screen = io.StringIO()
     shown = SweepScreen(Console(file=screen, force_terminal=terminal, width=160))
-    shown.begin(sweep, 100.0)
+    shown.begin(sweep)
     first = sweep.tuning.jobs[0]
     whole = sweep.left({})
-    shown.event(Event(first.name, {"whole": first.work.size}))
-    shown.event(Event(first.name, {"done": first.work.size / 2}))
-    shown.event(Event(first.name, {"done": first.work.size}))
+    shown.event(Event(first.name, {"whole": cost(sweep, first)}))
+    shown.event(Event(first.name, {"done": cost(sweep, first) / 2}))
+    shown.event(Event(first.name, {"done": cost(sweep, first)}))
     shown.event(Event(first.name, {}, 0))
-    shown.left(whole - first.work.size)
+    shown.left(whole - cost(sweep, first))
     shown.event(Event("other", {"error": "client a: there are no rows"}))
     shown.event(Event("other", {}, 2))
     shown.event(Event("third", {"diverged": "the training loss became nan"}))
@@ -63,8 +73,8 @@ def test_what_is_shown_from_start_to_end(
     shown.chosen("fedlease", Tuned(0.003, {"0.001": 0.6, "0.003": 0.7, "0.005": None}))
     shown.stop()
     text = screen.getvalue()
-    took = hours(whole / 200)
-    assert f"This will take about {took}: {whole:.0f} rows at 100 rows/s in each of 2 process(es)" in text
+    assert f"This will take about {hours(whole / 2)} in 2 process(es). Measured just now, in each: " in text
+    assert "minilm 100 rows/s in training, 50 in scoring, 200 in computing losses." in text
     assert f"{first.name}: done in 0:00" in text
     assert "other: client a: there are no rows" in text
     assert "third: the training loss became nan" in text
@@ -73,23 +83,23 @@ def test_what_is_shown_from_start_to_end(
     assert "0.005: diverged" in text
     if not terminal:
         assert "\x1b" not in text
-        assert f"{100 * first.work.size / whole:.0f} %, " in text
+        assert f"{100 * cost(sweep, first) / whole:.0f} %, " in text
 
 
 def test_what_is_done_never_falls_when_a_run_ends(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedlease.cli.sweep.EVERY", 0.0)
     screen = io.StringIO()
     shown = SweepScreen(Console(file=screen, width=160))
-    shown.begin(sweep, 100.0)
+    shown.begin(sweep)
     whole, (first, second, *_) = sweep.left({}), sweep.tuning.jobs
     for one, share in ((first, 0.5), (second, 0.5), (first, 1.0)):
-        shown.event(Event(one.name, {"whole": one.work.size, "done": share * one.work.size}))
+        shown.event(Event(one.name, {"whole": cost(sweep, one), "done": share * cost(sweep, one)}))
     shown.event(Event(first.name, {}, 0))
-    shown.left(whole - first.work.size)  # the second one's half is not taken off
-    shown.event(Event(second.name, {"done": 0.5 * second.work.size}))
+    shown.left(whole - cost(sweep, first))  # the second one's half is not taken off
+    shown.event(Event(second.name, {"done": 0.5 * cost(sweep, second)}))
     told = [int(part) for part in re.findall(r"^ +(\d+) %", screen.getvalue(), re.MULTILINE)]
-    parts = [0.5 * first.work.size, 0.5 * (first.work.size + second.work.size)]
-    parts += [first.work.size + 0.5 * second.work.size] * 3
+    parts = [0.5 * cost(sweep, first), 0.5 * (cost(sweep, first) + cost(sweep, second))]
+    parts += [cost(sweep, first) + 0.5 * cost(sweep, second)] * 3
     assert told == [round(100 * part / whole) for part in parts]
 
 
@@ -99,18 +109,18 @@ def test_what_goes_on_counts_as_left_from_where_it_started(
     one, whole = sweep.tuning.jobs[0], sweep.left({})
     monkeypatch.setattr(Job, "rounds", lambda job, _: 2 if job.name == one.name else 0)
     assert sweep.left({one.name: 0}) == whole
-    assert sweep.left({}) == pytest.approx(whole - one.work.size * 2 / one.spec.rounds)
+    assert sweep.left({}) == pytest.approx(whole - cost(sweep, one) * 2 / one.spec.rounds)
 
 
 def test_what_other_runs_trained_counts_as_done_and_not_as_pace(sweep: Sweep) -> None:
     shown = SweepScreen(Console(file=io.StringIO(), width=160))
-    shown.begin(sweep, 100.0)
+    shown.begin(sweep)
     shown.event(Event("x", {"whole": 1000.0}))
     shown.event(Event("x", {"reused": 300.0}))
     shown.event(Event("x", {"reused": 200.0}))
     shown.event(Event("x", {"done": 50.0}))
     going = shown._going["x"]
-    assert (going.done, going.trained) == (550.0, 50.0)
+    assert (going.done, going.worked) == (550.0, 50.0)
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, glue: Path, minilm: Any) -> None:

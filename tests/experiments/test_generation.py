@@ -14,6 +14,7 @@ from runs import Make, federation_of, files, scores
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import fedlease
+from fedlease.algorithms.registry import methods
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.spec import make_spec, read_spec
@@ -22,10 +23,12 @@ from fedlease.tasks.base import Encoded
 from fedlease.tasks.inference import Inference
 from fedlease.tasks.written import options
 
+SMALL = {"rank": 2, "warmup_rounds": 1, "experts": 2}
+"""Settings for little work, where a method has them."""
+
 METHODS = {
-    "fedlease": {"name": "fedlease", "rank": 2, "warmup_rounds": 1, "experts": 2},
-    "ifca_lora": {"name": "ifca_lora", "rank": 2},
-    "ffa_lora": {"name": "ffa_lora", "rank": 2},
+    name: {"name": name, **{key: value for key, value in SMALL.items() if key in method.options()}}
+    for name, method in methods().items()
 }
 
 
@@ -73,7 +76,7 @@ def problem(spec: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_methods_run_on_it(method: str, spec: dict[str, Any], tmp_path: Path) -> None:
+def test_every_method_runs_on_it(method: str, spec: dict[str, Any], tmp_path: Path) -> None:
     run = fedlease.run({**spec, "method": METHODS[method]}, tmp_path / "run")
     record = run.record
     assert (record["status"], record["metric"]) == ("complete", "rouge1")
@@ -86,9 +89,11 @@ def test_methods_run_on_it(method: str, spec: dict[str, Any], tmp_path: Path) ->
     assert (facts["labels"], facts["label_counts"]) == ([], {"train": [], "test": []})
     assert facts["cut_rows"] == {"train": 0, "test": 0}
     assert not (run.folder / "heads").exists()
+    assert all((run.adapter(client) / "adapter_model.safetensors").is_file() for client in run.metrics)
+    assert record["rounds"][-1]["loss"].keys() == run.metrics.keys() == record["clients"].keys()
     screen = Console(width=150, record=True)
     screen.print(run_report(record))
-    assert "Rouge1 after round 3 (%)" in screen.export_text()
+    assert "ROUGE-1 after round 3 (%)" in screen.export_text()
 
 
 def test_training_learns_the_answers(spec: dict[str, Any], tmp_path: Path) -> None:

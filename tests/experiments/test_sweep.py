@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from runs import begin
-from tiny_sweep import Silent, stripped, sweep_without_pace, tiny_preset
+from tiny_sweep import TASKS, Silent, stripped, sweep_without_pace, tiny_preset
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
@@ -48,7 +48,8 @@ def test_a_sweep_runs_every_entry_with_the_rate_of_the_best_trial(swept: tuple[S
         assert not record["spec"]["data"]["held_out"]
     for trial in sweep.tuning.jobs:
         assert fedlease.Run(trial.folder(sweep.store)).record["spec"]["data"]["held_out"]
-    assert silent.pace > 0
+    assert len(silent.pace.seconds) == len(TASKS) * 4
+    assert all(seconds > 0 for seconds in silent.pace.seconds.values())
     assert sweep.left({}) == 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from fedlease.experiments.pace import Pace
 from fedlease.experiments.presets.kinds import Cell, Preset, Size
 from fedlease.experiments.sweep import Sweep
 
@@ -44,8 +45,8 @@ class Silent:
         self.rates: dict[str, Any] = {}
         self.ended: list[str] = []
 
-    def begin(self, sweep: Sweep, pace: float) -> None:
-        self.pace = pace
+    def begin(self, sweep: Sweep) -> None:
+        self.pace = sweep.pace
 
     def event(self, event: Any) -> None:
         if event.code is not None:
@@ -54,13 +55,13 @@ class Silent:
     def chosen(self, key: str, tuned: Any) -> None:
         self.rates[key] = tuned
 
-    def left(self, rows: float) -> None:
-        self.rows = rows
+    def left(self, seconds: float) -> None:
+        self.seconds = seconds
 
 
 def sweep_without_pace(model: str, out: Path) -> None:
     """Run the sweep in a process that is killed: it writes nothing while it measures its pace."""
-    with patch("fedlease.experiments.sweep.pace", return_value=1.0):
+    with patch("fedlease.experiments.sweep.measure", return_value=Pace()):
         Sweep([tiny_preset(model)], "small", out).run(Silent())
 
 

@@ -55,7 +55,7 @@ def test_curves_are_the_means_of_those_scored(record: Any, drawn: Any) -> None:
 
 def test_the_main_metric_is_drawn_and_named(record: Any, drawn: Any) -> None:
     figure = drawn(record([0.5, 0.25, 1.0, 0.5], metric="rougeL") | {"metric": "rougeL"})
-    assert figure.get_supylabel() == "mean test rougeL (%)"
+    assert figure.get_supylabel() == "mean test ROUGE-L (%)"
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xydata(), [[1, 37.5]])
 
 

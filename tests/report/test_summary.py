@@ -66,10 +66,10 @@ def test_a_run_without_a_scored_round_has_a_report(record: Any, rounds: tuple[No
 def test_another_metric_than_accuracy(record: Any) -> None:
     made = record([0.5, 0.25, 1.0, 0.5], metric="rougeL") | {"metric": "rougeL"}
     text, rows = shown(summary.accuracy_table([made]))
-    assert "RougeL after round 1 (%)" in text
+    assert "ROUGE-L after round 1 (%)" in text
     assert rows == [["fedit", "37.5", "75.0", "56.2"]]
     text, rows = shown(summary.client_table(made))
-    assert "rougeL %" in text
+    assert "ROUGE-L %" in text
     assert [row[-1] for row in rows] == ["50.0", "25.0", "100.0", "50.0"]
 
 

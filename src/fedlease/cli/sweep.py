@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from fedlease.cli.live import clock
 from fedlease.cli.table import show_table
+from fedlease.experiments.jobs import Job
 from fedlease.experiments.manifest import Tuned
 from fedlease.experiments.pool import Event
 from fedlease.experiments.results import Run
@@ -46,20 +47,21 @@ class SweepScreen:
         self._bars: dict[str, TaskID] = {}
         self._going: dict[str, Going] = {}
         self._began = self._spoke = monotonic()
-        self._whole = self._left = self._trained = self._pace = 0.0
+        self._whole = self._left = self._worked = self._pace = 0.0
 
-    def begin(self, sweep: Sweep, pace: float) -> None:
+    def begin(self, sweep: Sweep) -> None:
         """Say what is to be done and how long it will take."""
         self._whole = self._left = sweep.left({})
-        self._pace = pace * sweep.processes
+        self._pace = float(sweep.processes)
         for line in plan(sweep):
             self._say(line)
-        if pace:
-            longest = max(one.work.size for one in (*sweep.todo(), *sweep.foreseen()))
-            took = max(self._whole / self._pace, longest / pace)
+        todo = [*sweep.todo(), *sweep.foreseen()]
+        if todo:
+            longest = max(one.work.seconds(sweep.pace.costs(one.spec)) for one in todo)
+            took = hours(max(self._whole / self._pace, longest))
             self._say(
-                f"This will take about {hours(took)}: {self._whole:.0f} rows at {pace:.0f} rows/s in each of "
-                f"{sweep.processes} process(es), measured just now."
+                f"This will take about {took} in {sweep.processes} process(es). Measured just now, in each: "
+                f"{sweep.pace.told()}."
             )
         self._began = self._spoke = monotonic()
         if self._console.is_terminal:
@@ -82,7 +84,7 @@ class SweepScreen:
             self._bars[event.name] = self._bar.add_task(event.name, total=None, tail="")
         going.hear(event)
         if event.code is not None:
-            self._trained += going.trained
+            self._worked += going.worked
             self._left -= going.done  # until `left` says it exactly
             self._say(f"  {event.name}: {going.end(event.code)}")
             del self._going[event.name]
@@ -92,16 +94,16 @@ class SweepScreen:
             self._bar.update(self._bars[event.name], total=going.whole, completed=going.done)
         self._show()
 
-    def left(self, rows: float) -> None:
+    def left(self, seconds: float) -> None:
         """Take note of what is left when a run has ended."""
-        self._left = rows
+        self._left = seconds
 
     def _show(self) -> None:
         """How much is done and how long the rest will take, at the pace so far once there is one."""
         rest = max(self._left - sum(going.done for going in self._going.values()), 0.0)
-        trained = self._trained + sum(going.trained for going in self._going.values())
+        worked = self._worked + sum(going.worked for going in self._going.values())
         spent = monotonic() - self._began
-        pace = trained / spent if trained > EARLY * self._whole and spent > 0 else self._pace
+        pace = worked / spent if worked > EARLY * self._whole and spent > 0 else self._pace
         tail = f"{hours(rest / pace)} left" if pace else ""
         if "" in self._bars:
             self._bar.update(self._bars[""], completed=self._whole - rest, tail=tail)
@@ -123,14 +125,14 @@ class Going:
     """A job that goes on.
 
     Attributes:
-        whole: what there was to do when it started, in rows trained; None before it is known.
-        trained: done since then.
+        whole: what there was to do when it started, in seconds as measured; None before it is known.
+        worked: done since then.
         reused: read of what other runs trained.
         why: what went wrong.
     """
 
     whole: float | None = None
-    trained: float = 0.0
+    worked: float = 0.0
     reused: float = 0.0
     why: str = ""
     began: float = field(default_factory=monotonic)
@@ -138,13 +140,13 @@ class Going:
     @property
     def done(self) -> float:
         """Of ``whole``."""
-        return self.trained + self.reused
+        return self.worked + self.reused
 
     def hear(self, event: Event) -> None:
         """Take note of a line."""
         said = event.said
         self.whole = said.get("whole", self.whole)
-        self.trained = float(said.get("done", self.trained))
+        self.worked = float(said.get("done", self.worked))
         self.reused += float(said.get("reused", 0.0))
         self.why = str(said.get("error", said.get("diverged", self.why)))
 
@@ -178,10 +180,14 @@ def foresee(screen: Console, sweep: Sweep) -> None:
     for line in plan(sweep):
         screen.print(line, highlight=False, soft_wrap=True)
     for one in sweep.known():
-        screen.print(f"  {one.name}: {one.work.size:.0f} rows", highlight=False)
+        screen.print(f"  {one.name}: {_rows(one)}", highlight=False)
     for one in sweep.foreseen():
         name = f"{one.spec.method['name']}-{one.spec.seed}-..."
-        screen.print(f"  {name}: {one.work.size:.0f} rows, learning rate not chosen yet", highlight=False)
+        screen.print(f"  {name}: {_rows(one)}; learning rate not chosen yet", highlight=False)
+
+
+def _rows(one: Job) -> str:
+    return f"{one.work.trained:,} rows to train on, {one.work.scored:,} to score or ask the loss of"
 
 
 def plan(sweep: Sweep) -> list[str]:

@@ -15,10 +15,11 @@ class Progress:
     Attributes:
         client: who works.
         round: in which round; 0 where there is none.
-        purpose: ``"warm-up"``, ``"train"``, ``"score"`` or ``"loss"``.
+        purpose: ``"score"``, ``"loss"``, ``"usage"`` (which experts rows use), or why it trains: ``"train"``,
+            ``"warm-up"``, ...
         rows: rows done in this step.
         done, total: rows done and to do in this piece of work.
-        loss: mean training loss of the piece so far; None while scoring.
+        loss: mean training loss of the piece so far; None where nothing is trained.
         seconds: computing time of this step.
         reused: seconds that an earlier run spent on what this one only read; see `remembered`.
     """

@@ -14,6 +14,7 @@ from fedlease import __version__
 from fedlease.algorithms.registry import defaults_of
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json
+from fedlease.experiments.pace import Pace
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec, make_spec
 from fedlease.experiments.work import Work, work
@@ -128,16 +129,19 @@ def _difference(there: Any, now: Any, key: str = "") -> str | None:
     return None if there == now else key
 
 
-def left(jobs: Iterable[Job], store: Path, begun: Mapping[str, int]) -> float:
-    """What is left of these jobs, in rows trained; a training that several of them share counts once.
+def left(jobs: Iterable[Job], store: Path, begun: Mapping[str, int], pace: Pace) -> float:
+    """What is left of these jobs, in seconds of one process; a training that several share counts once.
 
     Of jobs that go on, ``begun`` has the rounds that were done when they started, by name: what they did
     since then is not taken off.
     """
-    size, seen = 0.0, set[str]()
+    seconds, seen = 0.0, set[str]()
     for one in sorted(jobs, key=lambda one: not one.done(store)):  # what is done has shared its trainings
+        shared = one.work.shared
         if not one.done(store) and not one.diverged(store):
-            rest = one.work.size * (1 - begun.get(one.name, one.rounds(store)) / one.spec.rounds)
-            size += max(rest - sum(rows for key, rows in one.work.shared.items() if key in seen), 0.0)
-        seen |= one.work.shared.keys()
-    return size
+            costs = pace.costs(one.spec)
+            rest = one.work.seconds(costs) * (1 - begun.get(one.name, one.rounds(store)) / one.spec.rounds)
+            known = [costs[group, "train"] * rows for key, (group, rows) in shared.items() if key in seen]
+            seconds += max(rest - sum(known), 0.0)
+        seen |= shared.keys()
+    return seconds

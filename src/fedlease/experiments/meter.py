@@ -9,6 +9,7 @@ from fedlease.core.progress import Progress
 from fedlease.core.protocols import ClientId
 from fedlease.experiments.prepare import Federation
 from fedlease.experiments.spec import Spec
+from fedlease.experiments.work import kind_of
 
 
 class Observer(Protocol):
@@ -61,7 +62,7 @@ class Meter:
 
     def step(self, step: Progress) -> None:
         """Take note of a batch."""
-        if step.purpose in ("score", "loss"):
+        if kind_of(step.purpose) != "train":
             self._measured.rows["score"] += step.rows
             self._measured.score_seconds += step.seconds
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.jobs import Job
 from fedlease.experiments.manifest import Tuned
 from fedlease.experiments.pool import Event, Pool
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 class Watcher(Protocol):
     """Whoever shows a sweep to people."""
 
-    def begin(self, sweep: Sweep, pace: float) -> None:
-        """It starts; a process does ``pace`` rows a second."""
+    def begin(self, sweep: Sweep) -> None:
+        """It starts; its pace is measured, where anything is to be done."""
 
     def event(self, event: Event) -> None:
         """A process said something, or ended."""
@@ -26,8 +25,8 @@ class Watcher(Protocol):
     def chosen(self, key: str, tuned: Tuned) -> None:
         """A learning rate is chosen."""
 
-    def left(self, rows: float) -> None:
-        """A job ended. So much is left, in rows trained, what the others did since they started included."""
+    def left(self, seconds: float) -> None:
+        """A job ended. So much is left, in seconds of one process, what others did since they started too."""
 
 
 def carry_out(sweep: Sweep, watcher: Watcher) -> dict[str, str]:
@@ -86,6 +85,7 @@ def _asked(sweep: Sweep, one: Job) -> dict[str, Any]:
         "folder": str(one.folder(sweep.store)),
         "spec": one.spec.model_dump(mode="json", exclude_unset=True),
         "memory": str(sweep.store / "shared"),
+        "costs": [[*key, seconds] for key, seconds in sweep.pace.costs(one.spec).items()],
     }
 
 
@@ -93,26 +93,3 @@ def _next(waiting: Sequence[Job], active: Iterable[Job]) -> Job:
     """The first job that shares no training with one that goes on: it would do it a second time."""
     busy = {key for one in active for key in one.work.shared}
     return next((one for one in waiting if not busy & one.work.shared.keys()), waiting[0])
-
-
-def pace(sweep: Sweep, one: Job) -> float:
-    """Measure the rows a second of one process while all of them work.
-
-    Raises:
-        FedLeaseError: no process could do a few batches; it says why.
-    """
-    paces: list[float] = []
-    said: list[str] = []
-    spec = one.spec.model_dump(mode="json", exclude_unset=True)
-    with Pool(sweep.store / "logs") as pool:
-        for number in range(sweep.processes):
-            pool.start(f"pace-{number}", {"pace": True, "spec": spec})
-        while pool.running:
-            event = pool.wait(1.0)
-            if event is not None and "pace" in event.said:
-                paces.append(float(event.said["pace"]))
-            elif event is not None and "error" in event.said:
-                said.append(str(event.said["error"]))
-    if not paces:
-        raise FedLeaseError(said[0] if said else f"a process failed: see {sweep.store / 'logs'}")
-    return sum(paces) / len(paces)

@@ -12,10 +12,11 @@ from fedlease.data.catalog import GLUE
 from fedlease.data.where import check_glue
 from fedlease.experiments.jobs import Job, job, left
 from fedlease.experiments.manifest import Manifest, Place, read_manifest, write_manifest
+from fedlease.experiments.pace import Pace, measure, specimens
 from fedlease.experiments.prepare import read_rows, rows_hash, settle
 from fedlease.experiments.presets.kinds import Cell, Preset, Size, Values
 from fedlease.experiments.results import Run
-from fedlease.experiments.schedule import Watcher, carry_out, pace
+from fedlease.experiments.schedule import Watcher, carry_out
 from fedlease.experiments.spec import Spec
 from fedlease.experiments.tuning import Tuning
 
@@ -31,6 +32,7 @@ class Sweep:
         seeds: instead of the size's.
         processes: side by side.
         tuning: the trials that choose learning rates.
+        pace: how long rows take; measured when it runs.
     """
 
     presets: Sequence[Preset]
@@ -48,6 +50,7 @@ class Sweep:
             for key, (size, tried) in self._tried().items()
         }
         self.tuning = Tuning(trials, self.store)
+        self.pace = Pace()
 
     def _tried(self) -> dict[str, tuple[Size, Values]]:
         """The specs on which the learning rates of all entries are chosen."""
@@ -100,8 +103,8 @@ class Sweep:
         return [one for one in self.known() if not one.diverged(self.store) and not one.done(self.store)]
 
     def left(self, begun: Mapping[str, int]) -> float:
-        """Work that is left, in rows trained; see `jobs.left`."""
-        return left([*self.known(), *self.foreseen()], self.store, begun)
+        """Work that is left, in seconds of one process; see `jobs.left`."""
+        return left([*self.known(), *self.foreseen()], self.store, begun, self.pace)
 
     def run(self, watcher: Watcher) -> None:
         """Do what is left. Whenever it is stopped, what is done stays, and the same call goes on.
@@ -111,10 +114,13 @@ class Sweep:
                 were done all the same.
         """
         todo = self.todo()
-        if todo:
-            _check_data(todo[0].spec)
+        kinds = specimens(one.spec for one in (*todo, *self.foreseen()))
+        for spec in kinds:
+            _check_data(spec)
         self._check_same_data()
-        watcher.begin(self, pace(self, todo[0]) if todo else 0.0)
+        if todo:
+            self.pace = measure(kinds, self.processes, self.store / "logs")
+        watcher.begin(self)
         failed = {**carry_out(self, watcher), **self.tuning.hopeless()}
         self.write_manifests()
         failed = {name: why for name, why in failed.items() if not self._done_by_now(name)}

@@ -20,12 +20,14 @@ from fedlease import __version__
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.files import write_json
 from fedlease.core.progress import Progress
+from fedlease.core.protocols import ClientId
 from fedlease.experiments.jobs import DIVERGED
-from fedlease.experiments.prepare import Federation, prepare, settle
+from fedlease.experiments.pace import measured_here
+from fedlease.experiments.prepare import Federation
 from fedlease.experiments.run import resume, run
 from fedlease.experiments.spec import Spec, make_spec
 from fedlease.experiments.store import Store
-from fedlease.experiments.work import SCORING, work
+from fedlease.experiments.work import Costs, kind_of, work
 
 OFTEN = 0.5
 """Seconds between two lines that say how far the job is."""
@@ -34,20 +36,25 @@ Say = Callable[[dict[str, Any]], None]
 
 
 class Telling:
-    """An `Observer` that tells how many rows are done by now, in rows trained, without those only read."""
+    """An `Observer` that tells how much is done by now, in seconds at the pace that was measured.
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    What was only read counts apart.
+    """
+
+    def __init__(self, say: Say, costs: Costs) -> None:
+        self._say, self._costs = say, costs
         self._done, self._spoke = 0.0, 0.0
+        self._group_of: dict[ClientId, str] = {}
 
     def begin(self, spec: Spec, federation: Federation, done: int) -> None:
         """Say how much there is to do."""
+        self._group_of = {client: entry.name for entry in spec.clients for client in entry.ids}
         rows = {c: (len(site.train_rows), len(site.test_rows)) for c, site in federation.sites.items()}
-        self._say({"whole": work(spec, rows).size * (1 - done / spec.rounds)})
+        self._say({"whole": work(spec, rows).seconds(self._costs) * (1 - done / spec.rounds)})
 
     def step(self, step: Progress) -> None:
         """Count a batch."""
-        size = step.rows * (SCORING if step.purpose in ("score", "loss") else 1.0)
+        size = step.rows * self._costs[self._group_of[step.client], kind_of(step.purpose)]
         if step.reused:
             self._say({"reused": size})
             return
@@ -76,10 +83,11 @@ def main() -> int:
         out.write(json.dumps(line) + "\n")
 
     try:
-        if asked.get("pace"):
-            say({"pace": pace(make_spec(asked["spec"]))})
+        if "pace" in asked:
+            say({"pace": [measured_here(make_spec(spec)) for spec in asked["pace"]]})
         else:
-            _do(Path(asked["folder"]), asked["spec"], Path(asked["memory"]), say)
+            costs = {(group, kind): seconds for group, kind, seconds in asked["costs"]}
+            _do(Path(asked["folder"]), asked["spec"], Path(asked["memory"]), Telling(say, costs), say)
     except FedLeaseError as error:
         say({"error": " ".join(str(error).split())})
         return 2
@@ -92,8 +100,7 @@ def _end_with_the_input() -> None:
     os._exit(1)
 
 
-def _do(folder: Path, spec: dict[str, Any], memory: Path, say: Say) -> None:
-    observer = Telling(say)
+def _do(folder: Path, spec: dict[str, Any], memory: Path, observer: Telling, say: Say) -> None:
     try:
         if Store(folder).begun():
             resume(folder, observer=observer, memory=memory)
@@ -102,29 +109,6 @@ def _do(folder: Path, spec: dict[str, Any], memory: Path, say: Say) -> None:
     except DivergedError as error:
         write_json(folder / DIVERGED, {"error": str(error), "version": __version__})
         say({"diverged": str(error)})
-
-
-def pace(spec: Spec) -> float:
-    """Rows trained per second of one process, measured on a few batches of one client of every entry."""
-    from fedlease.core.adapter import Learn
-
-    few = 3 * spec.training.batch_size
-    entries = [
-        entry.model_copy(update={"count": None, "split": None, "train_rows": few, "test_rows": 2})
-        for entry in spec.clients
-    ]
-    spec = spec.model_copy(update={"clients": tuple(entries)})
-    federation = prepare(spec, settle(spec, Path.cwd()))
-    algorithm = federation.algorithm
-    state = algorithm.init(federation.base.modules, spec.seed)
-    rates = []
-    for client, site in federation.sites.items():
-        model = algorithm.deploy(algorithm.serve(state, client), {})
-        site.train(model, Learn(round=1, epochs=1))  # the first batches of a shape are slower
-        began = monotonic()
-        site.train(model, Learn(round=1, epochs=1))
-        rates.append(site.num_examples / (monotonic() - began))
-    return len(rates) / sum(1 / rate for rate in rates)
 
 
 if __name__ == "__main__":

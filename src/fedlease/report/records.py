@@ -39,9 +39,18 @@ def label(record: Record) -> str:
     return str(record["spec"]["method"]["name"])
 
 
+METRICS = {"rouge1": "ROUGE-1", "rougeL": "ROUGE-L", "exact_match": "exact match"}
+"""What scores are called among people, where that is not their name in records."""
+
+
 def metric(record: Record) -> str:
     """The name of the score that tables and pictures show."""
     return str(record.get("metric", "accuracy"))
+
+
+def metric_title(record: Record) -> str:
+    """What that score is called among people."""
+    return METRICS.get(metric(record), metric(record))
 
 
 def groups(record: Record) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.records import Record, Scored, average, groups, label, metric, scored
+from fedlease.report.records import Record, Scored, average, groups, label, metric_title, scored
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -27,7 +27,7 @@ def accuracy_table(records: Sequence[Record]) -> Table:
     lasts = [last_scored(record) for record in records]
     rounds = {last.round for last in lasts if last is not None}
     when = f"after round {max(rounds)}" if len(rounds) == 1 else "in the last scored round"
-    name = _title(metric(first))
+    name = _title(metric_title(first))
     title = f"{name} {when} (%)" if rounds else f"{name} (%): no round is scored yet"
     table = Table(title=title, title_justify="left")
     table.add_column("method")
@@ -59,7 +59,7 @@ def _title(name: str) -> str:
 def client_table(record: Record) -> Table:
     """One client a row: its rows, its expert, its last loss, its score in the last scored round."""
     table = Table(title=f"Clients of {record['spec']['name']} ({label(record)})", title_justify="left")
-    for column in ("client", "train rows", "test rows", "expert", "loss", f"{metric(record)} %"):
+    for column in ("client", "train rows", "test rows", "expert", "loss", f"{metric_title(record)} %"):
         table.add_column(column, justify="left" if column == "client" else "right")
     allocation, last = record.get("allocation"), last_scored(record)
     scores = last.scores if last is not None else {}

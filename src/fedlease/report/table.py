@@ -8,7 +8,7 @@ from typing import Literal
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.gather import Part, Row, gather
-from fedlease.report.records import Entry, Record, average, metric
+from fedlease.report.records import Entry, Record, average, metric_title
 from fedlease.report.statistics import Comparison, Summary, compare, summary
 from fedlease.report.table_notes import notes_of
 
@@ -98,7 +98,7 @@ def make_table(
     reference = _reference(parts, rows, against)
     experts = any(record.get("allocation") for part in parts for record in _records(part))
     sections = tuple(_section(part, reference, experts) for part in parts)
-    name = metric(next(_records(parts[0])))
+    name = metric_title(next(_records(parts[0])))
     runners_up = [section.runner_up for section in sections]
     notes = notes_of(parts, entries, reference, [_comparisons(s) for s in sections], runners_up, waiting)
     return Table(title or f"Test {name} (%)", rows, sections, notes)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fedlease.report.gather import Part, Row, described, is_complete
-from fedlease.report.records import Entry, metric
+from fedlease.report.records import Entry, metric_title
 from fedlease.report.statistics import Comparison
 from fedlease.report.summary import last_scored
 
@@ -64,7 +64,7 @@ def p_words(p: float | None) -> str:
 def _measured(parts: Sequence[Part]) -> str:
     records = [r for part in parts for row in part.rows.values() for r in row.records.values()]
     seeds = sorted({seed for part in parts for row in part.rows.values() for seed in row.records})
-    what = f"Test {metric(records[0])} in percent after the last scored round, mean over clients"
+    what = f"Test {metric_title(records[0])} in percent after the last scored round, mean over clients"
     if len(seeds) == 1:
         return f"{what}; seed {seeds[0]}."
     listed = ", ".join(map(str, seeds))

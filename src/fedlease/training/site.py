@@ -105,7 +105,7 @@ class TorchSite:
         def used(network: nn.Module, rows: Encoded, inference: Inference) -> dict[str, Usage]:
             return usage(network, self.task, rows, inference)
 
-        return self._infer(model, "score", self.test_rows, used)
+        return self._infer(model, "usage", self.test_rows, used)
 
     def _infer(
         self, model: Model, purpose: str, rows: Encoded, ask: Callable[[nn.Module, Encoded, Inference], T]

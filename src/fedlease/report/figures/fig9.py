@@ -74,6 +74,8 @@ def _record(entries: Sequence[Entry]) -> Record:
         for e in entries
         if all(facts.get("label_counts", {}).get("train") for facts in e.record["clients"].values())
     ]
+    if all(facts.get("labels") == [] for entry in entries for facts in entry.record["clients"].values()):
+        raise FedLeaseError("it shows labels, and clients whose rows are prompts and answers have none")
     if not told:
         raise FedLeaseError("no record tells how many rows of each label a client has (label_counts)")
     first = told[0]
