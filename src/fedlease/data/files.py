@@ -70,14 +70,20 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Rows:
         if not line.strip():
             continue
         place = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise FedLeaseError(f"{place}: is not valid JSON ({one_line(error)})") from error
-        if not isinstance(row, dict):
-            raise FedLeaseError(f"{place}: is not a JSON object; each line must be one, {{...}}")
+        row = json_row(line, place)
         check_columns(place, columns, list(row))
         yield place, row
+
+
+def json_row(line: str, place: str) -> Row:
+    """Return the object that a line of JSONL holds; if it holds none, a `FedLeaseError` names the place."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise FedLeaseError(f"{place}: is not valid JSON ({one_line(error)})") from error
+    if not isinstance(row, dict):
+        raise FedLeaseError(f"{place}: is not a JSON object; each line must be one, {{...}}")
+    return row
 
 
 def _csv(path: Path, columns: Sequence[str]) -> Rows:
