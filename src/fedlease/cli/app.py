@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fedlease.cli.export import export
 from fedlease.cli.predict import predict
 from fedlease.cli.screen import console
 from fedlease.core.errors import FedLeaseError
@@ -29,6 +30,7 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar=
 
 
 app.command()(predict)
+app.command()(export)
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, which typer turns into one before it reaches `main`."""

@@ -97,15 +97,19 @@ class TorchSite:
         """Return the task's metrics on the test rows."""
         return self._infer(model, "score", self.test_rows, self.task.score)
 
-    def usage(self, model: Model) -> dict[str, Usage]:
-        """Return how each adapted module uses its experts on the test rows; empty without a router."""
+    def usage(self, model: Model, rows: Encoded | None = None) -> dict[str, Usage]:
+        """Return how each adapted module uses its experts on the first test rows; empty without a router.
+
+        With ``rows`` it is on all of them.
+        """
         if model.adapter.experts == 1:
             return {}
+        most = None if rows is None else len(rows)
 
         def used(network: nn.Module, rows: Encoded, inference: Inference) -> dict[str, Usage]:
-            return usage(network, self.task, rows, inference)
+            return usage(network, self.task, rows, inference, most)
 
-        return self._infer(model, "score", self.test_rows, used)
+        return self._infer(model, "score", self.test_rows if rows is None else rows, used)
 
     def _infer(
         self, model: Model, purpose: str, rows: Encoded, ask: Callable[[nn.Module, Encoded, Inference], T]

@@ -33,16 +33,16 @@ class Usage:
 
 @torch.inference_mode()
 def usage(
-    network: nn.Module, task: Task, rows: Encoded, inference: Inference, most: int | None = MOST_ROWS
+    network: nn.Module, task: Task, rows: Encoded, inference: Inference, most: int | None = None
 ) -> dict[str, Usage]:
     """Return how each adapted module uses the experts of its active adapter, by the module's path.
 
-    The first ``most`` rows (None: all) go through the network as in training; padding is not counted.
+    The first ``most`` rows (None: `MOST_ROWS`) go through the network as in training; padding is not counted.
     """
     network.eval()
     counts = _Counts()
     with counted(network, counts.add):
-        for indices in inference.batches(rows.lengths[:most]):
+        for indices in inference.batches(rows.lengths[: MOST_ROWS if most is None else most]):
             batch = task.collate(rows, indices, inference.pad_id)
             batch = {name: tensor.to(inference.device) for name, tensor in batch.items()}
             counts.mask = batch["attention_mask"].bool()
