@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from trained import batch_of, deployed, logits_of
 from transformers import AutoModelForSequenceClassification
 
 from fedlease.experiments.results import Run
+from fedlease.use.export import export
+from fedlease.use.finished import open_run
 
 STOCK = """
 import json, sys
@@ -27,26 +30,62 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-base, folder, kind = sys.argv[1:]
 torch.manual_seed(5)
-made = {"classes": AutoModelForSequenceClassification, "words": AutoModelForCausalLM}[kind]
-model = PeftModel.from_pretrained(made.from_pretrained(base), folder).eval()
-batch = {name: torch.tensor(rows) for name, rows in json.load(sys.stdin).items()}
-with torch.no_grad():
-    logits = model(**batch).logits
+for name, (base, folder, batch) in json.load(sys.stdin).items():
+    kind = AutoModelForCausalLM if name == "words" else AutoModelForSequenceClassification
+    model = PeftModel.from_pretrained(kind.from_pretrained(base), folder).eval()
+    with torch.no_grad():
+        logits = model(**{key: torch.tensor(rows) for key, rows in batch.items()}).logits
+    print(json.dumps({"name": name, "logits": logits.tolist()}))
 assert not [name for name in sys.modules if name.partition(".")[0] == "fedlease"]
-print(json.dumps(logits.tolist()))
 """
 
+Batch = dict[str, torch.Tensor]
 
-def by_stock_peft(
-    base: Path, folder: Path, batch: dict[str, torch.Tensor], kind: str = "classes"
-) -> torch.Tensor:
-    """The logits of an exported folder in a process that knows nothing of fedlease."""
-    told = json.dumps({name: tensor.tolist() for name, tensor in batch.items()})
-    command = [sys.executable, "-c", STOCK, str(base), str(folder), kind]
-    shown = subprocess.run(command, input=told, capture_output=True, text=True, check=True).stdout
-    return torch.tensor(json.loads(shown.splitlines()[-1]))
+
+@dataclass
+class Loras:
+    """Folders exported as ``lora``, and the logits that stock PEFT computes with them."""
+
+    shown: dict[str, str]
+    folders: dict[str, Path]
+    batches: dict[str, Batch]
+    logits: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def loras(
+    run: Run, plain: Run, writer: Run, tiny: Path, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Loras:
+    """One LoRA of each kind, loaded in a process that knows nothing of fedlease."""
+    place = tmp_path_factory.mktemp("loras")
+    asked = {
+        "one": (plain, "answers-0", None, tiny),
+        "folded": (run, "tone-0", 3, tiny),
+        "words": (writer, "chats-1", 4, tiny_llama),
+    }
+    found = Loras({}, {}, {}, {})
+    for name, (of, client, rank, _) in asked.items():
+        done = export(open_run(of.folder), client, "lora", place / name, rank=rank)
+        found.shown[name], found.folders[name] = done.sentence, done.folder
+        found.batches[name] = batch_of(deployed(of, client)[0]) if name != "words" else {}
+    found.batches["words"] = {"input_ids": torch.tensor([[5, 6, 7, 8]])}
+    jobs = {
+        name: (
+            str(base),
+            str(found.folders[name]),
+            {key: rows.tolist() for key, rows in found.batches[name].items()},
+        )
+        for name, (_, _, _, base) in asked.items()
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", STOCK], input=json.dumps(jobs), capture_output=True, text=True, check=True
+    )
+    for line in ended.stdout.splitlines():
+        if line.startswith('{"name"'):
+            told = json.loads(line)
+            found.logits[told["name"]] = torch.tensor(told["logits"])
+    return found
 
 
 @torch.no_grad()
@@ -106,53 +145,39 @@ def test_stock_experts_and_the_router_are_the_trained_model(
     torch.testing.assert_close(base(**batch).logits, trained, rtol=0, atol=1e-5)
 
 
-def test_a_single_adapter_is_stock_lora_without_loss(
-    command: Any, plain: Run, tiny: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "lora"
-    code, shown, _ = command("export", plain.folder, "--client", "answers-0", "--as", "lora", "--out", out)
-    assert code == 0
-    assert "Nothing is lost" in shown
+def test_a_single_adapter_is_stock_lora_without_loss(loras: Loras, plain: Run) -> None:
+    assert "Nothing is lost" in loras.shown["one"]
     before = load_file(plain.adapter("answers-0") / "adapter_model.safetensors")
-    after = load_file(out / "adapter_model.safetensors")
-    assert json.loads((out / "adapter_config.json").read_text())["r"] == 3
-    scale = 16 / 3
-    for name, tensor in before.items():
-        if "lora_B" in name:
-            torch.testing.assert_close(after[name], tensor * scale)
-        else:
-            assert torch.equal(after[name], tensor)
-    batch, trained = logits_of(plain, "answers-0")
-    torch.testing.assert_close(by_stock_peft(tiny, out, batch), trained, rtol=0, atol=1e-5)
+    after = load_file(loras.folders["one"] / "adapter_model.safetensors")
+    assert json.loads((loras.folders["one"] / "adapter_config.json").read_text())["r"] == 3
+    for name, tensor in before.items():  # alpha is the rank, so that B has the scale of 16 / 3
+        scaled = tensor * (16 / 3) if "lora_B" in name else tensor
+        torch.testing.assert_close(after[name], scaled, rtol=1e-6, atol=0)
+    _, trained = logits_of(plain, "answers-0")
+    torch.testing.assert_close(loras.logits["one"], trained, rtol=0, atol=1e-5)
 
 
-def test_one_lora_for_a_mixture_and_what_it_keeps(command: Any, run: Run, tiny: Path, tmp_path: Path) -> None:
-    out = tmp_path / "lora"
-    arguments = ("export", run.folder, "--client", "tone-0", "--as", "lora", "--out", out)
-    code, shown, _ = command(*arguments, "--rank", 3)
-    assert code == 0
+def test_one_lora_for_a_mixture_and_what_it_keeps(loras: Loras, run: Run) -> None:
     site, network = deployed(run, "tone-0")
-    batch = batch_of(site)
     labels = torch.tensor(site.test_rows.labels)
     with torch.no_grad():
-        trained = network(**batch).logits
-    found = by_stock_peft(tiny, out, batch)
-    before, after = (float((each.argmax(-1) == labels).float().mean()) for each in (trained, found))
-    assert f"accuracy on the client's test rows: {100 * before:.1f} % with the model as trained" in shown
-    assert f"{100 * after:.1f} % with this one LoRA of rank 3" in shown
-    assert f"{100 * after / before:.1f} % of it" in shown
-    tensors = load_file(out / "adapter_model.safetensors")
+        trained = network(**batch_of(site)).logits
+    scores = (float((each.argmax(-1) == labels).float().mean()) for each in (trained, loras.logits["folded"]))
+    before, after = scores
+    said = loras.shown["folded"]
+    assert f"accuracy on the client's test rows: {100 * before:.1f} % with the model as trained" in said
+    assert f"{100 * after:.1f} % with this one LoRA of rank 3, {100 * after / before:.1f} % of it" in said
+    tensors = load_file(loras.folders["folded"] / "adapter_model.safetensors")
     assert {len(tensor) for name, tensor in tensors.items() if "lora_A" in name} == {3}
+    assert said in (loras.folders["folded"] / "README.md").read_text()
 
 
-def test_a_language_model_as_stock_lora(command: Any, writer: Run, tiny_llama: Path, tmp_path: Path) -> None:
-    out = tmp_path / "lora"
-    assert command("export", writer.folder, "--client", "chats-1", "--as", "lora", "--out", out)[0] == 0
-    config = json.loads((out / "adapter_config.json").read_text())
+def test_a_language_model_as_stock_lora(loras: Loras) -> None:
+    config = json.loads((loras.folders["words"] / "adapter_config.json").read_text())
     assert (config["task_type"], config["modules_to_save"], config["r"]) == ("CAUSAL_LM", None, 4)
-    assert all("lora_" in name for name in load_file(out / "adapter_model.safetensors"))
-    batch = {"input_ids": torch.tensor([[5, 6, 7, 8]])}
-    assert by_stock_peft(tiny_llama, out, batch, "words").shape == (1, 4, 257)
+    assert all("lora_" in name for name in load_file(loras.folders["words"] / "adapter_model.safetensors"))
+    assert loras.logits["words"].shape == (1, 4, 257)
+    assert "rouge1 on the client's test rows" in loras.shown["words"]
 
 
 def test_the_card_tells_where_it_comes_from(command: Any, run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from trained import deployed
+from trained import deployed, examples_of
 
 from fedlease.experiments.results import Run
 from fedlease.tuner import FedLeaseLayer
@@ -84,7 +84,7 @@ def test_texts_are_written_to_prompts_and_chats(
         ("chats-0", lambda e: {"talk": [_user(e), {"role": "assistant", "content": "old"}]}),
     ):
         site, network = deployed(writer, client)
-        examples = _test_examples(writer, client)
+        examples = examples_of(writer, client)
         tokenizer = site.resident.base.tokenizer
         wanted = []
         for example in examples:
@@ -105,14 +105,6 @@ def test_texts_are_written_to_prompts_and_chats(
 
 def _user(example: Any) -> dict[str, str]:
     return {"role": "user", "content": example.texts[0]}
-
-
-def _test_examples(run: Run, client: str) -> Any:
-    from fedlease.experiments.prepare import read_rows
-    from fedlease.experiments.reopen import reopen
-    from fedlease.experiments.store import Store
-
-    return read_rows(*reopen(Store(run.folder)))[client].test
 
 
 @pytest.mark.parametrize(

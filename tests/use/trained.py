@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedlease.experiments.prepare import prepare
+from fedlease.experiments.prepare import prepare, read_rows
 from fedlease.experiments.reopen import reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.store import Store
+from fedlease.tasks.base import Example
 from fedlease.training.site import TorchSite
 
 
@@ -24,6 +25,11 @@ def deployed(run: Run, client: str) -> tuple[TorchSite, torch.nn.Module]:
     model = algorithm.deploy(algorithm.serve(checkpoint.state, client), checkpoint.kept.get(client, {}))
     site = federation.sites[client]
     return site, site.resident.put(model, site.labels).eval()
+
+
+def examples_of(run: Run, client: str) -> tuple[Example, ...]:
+    """The client's test rows as they stand in its data."""
+    return read_rows(*reopen(Store(run.folder)))[client].test
 
 
 def batch_of(site: TorchSite) -> dict[str, Tensor]:

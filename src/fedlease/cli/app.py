@@ -11,6 +11,7 @@ import typer
 
 from fedlease.cli.export import export
 from fedlease.cli.predict import predict
+from fedlease.cli.route import route
 from fedlease.cli.screen import console
 from fedlease.core.errors import FedLeaseError
 
@@ -31,6 +32,7 @@ RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar=
 
 app.command()(predict)
 app.command()(export)
+app.command()(route)
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, which typer turns into one before it reaches `main`."""

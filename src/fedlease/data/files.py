@@ -41,6 +41,19 @@ def read(path: Path, columns: Sequence[str]) -> list[tuple[str, Row]]:
     return rows
 
 
+def columns(path: Path) -> tuple[str, ...]:
+    """Return the columns of a data file, those of its first row; errors are those of `read`."""
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return tuple(pyarrow.parquet.read_schema(path).names)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise FedLeaseError(f"{path}: is not a valid Parquet file ({one_line(error)})") from error
+    return tuple(read(path, ())[0][1])
+
+
 def check_columns(place: str, wanted: Sequence[str], found: Sequence[str]) -> None:
     """Raise a FedLeaseError that names the columns missing at this place, and those there are."""
     missing = [column for column in wanted if column not in found]

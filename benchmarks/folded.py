@@ -1,0 +1,54 @@
+"""What one LoRA in the place of a mixture keeps of each client's score, by rank. Prints Markdown.
+
+python benchmarks/folded.py RUN [--ranks 16 8 4] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from fedlease.use.finished import Finished, open_run
+from fedlease.use.fold import expected, fold
+from fedlease.use.parts import expert
+
+
+def scores(finished: Finished, client: str, ranks: list[int]) -> list[float]:
+    """Percent of the main metric on the client's test rows: as trained, its expert alone, folded to each rank."""
+    site, model, metric = finished.site(client), finished.model(client), finished.run.metric
+    mean = expected(site, model)
+    forms = [model, expert(model, model.adapter.assigned), *(fold(mean, rank).model for rank in ranks)]
+    return [100 * site.score(form)[metric] for form in forms]
+
+
+def main() -> None:
+    """Measure and print, a line a client as it is done."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("run", type=Path)
+    options.add_argument("--ranks", type=int, nargs="+", default=[16, 8, 4])
+    options.add_argument("--threads", type=int, default=1)
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    finished = open_run(given.run)
+    heads = ["as trained", "own expert alone", *(f"one LoRA, rank {rank}" for rank in given.ranks)]
+    first = f"kept at rank {given.ranks[0]}"
+    print(f"| client | {' | '.join(heads)} | {first} |")
+    print("|---" * (len(heads) + 2) + "|", flush=True)
+    table = []
+    for client in finished.clients:
+        table.append(scores(finished, client, given.ranks))
+        print(line(client, table[-1]), flush=True)
+    print(line("mean", [fmean(column) for column in zip(*table, strict=True)]))
+
+
+def line(name: str, found: list[float]) -> str:
+    """One line of the table; what is kept is in percent of the model as trained."""
+    told = " | ".join(f"{score:.1f}" for score in found)
+    return f"| {name} | {told} | {100 * found[2] / found[0]:.1f} % |"
+
+
+if __name__ == "__main__":
+    main()
