@@ -17,7 +17,7 @@ from fedlease.use.parts import expert
 
 
 def scores(finished: Finished, client: str, ranks: list[int]) -> list[float]:
-    """Percent of the main metric on the client's test rows: as trained, its expert alone, folded to each rank."""
+    """Percent of the main metric on test rows: as trained, the own expert alone, folded to each rank."""
     site, model, metric = finished.site(client), finished.model(client), finished.run.metric
     mean = expected(site, model)
     forms = [model, expert(model, model.adapter.assigned), *(fold(mean, rank).model for rank in ranks)]
