@@ -13,15 +13,16 @@ import torch
 
 from fedlease.use.finished import Finished, open_run
 from fedlease.use.fold import expected, fold
+from fedlease.use.nearest import nearest
 from fedlease.use.parts import expert
 
 
 def scores(finished: Finished, client: str, ranks: list[int]) -> list[float]:
-    """Percent of the main metric on test rows: as trained, the own expert alone, folded to each rank."""
+    """Percent of the main metric on test rows: as trained, own expert, mean weights, nearest by rank."""
     site, model, metric = finished.site(client), finished.model(client), finished.run.metric
-    mean = expected(site, model)
-    forms = [model, expert(model, model.adapter.assigned), *(fold(mean, rank).model for rank in ranks)]
-    return [100 * site.score(form)[metric] for form in forms]
+    near = nearest(site, model)
+    forms = [model, expert(model, model.adapter.assigned), fold(expected(site, model), ranks[0]).model]
+    return [100 * site.score(form)[metric] for form in [*forms, *(fold(near, rank).model for rank in ranks)]]
 
 
 def main() -> None:
@@ -33,8 +34,9 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     finished = open_run(given.run)
-    heads = ["as trained", "own expert alone", *(f"one LoRA, rank {rank}" for rank in given.ranks)]
     first = f"kept at rank {given.ranks[0]}"
+    heads = ["as trained", "own expert alone", f"mean weights, rank {given.ranks[0]}"]
+    heads += [f"rank {rank}" for rank in given.ranks]
     print(f"| client | {' | '.join(heads)} | {first} |")
     print("|---" * (len(heads) + 2) + "|", flush=True)
     table = []
@@ -47,7 +49,7 @@ def main() -> None:
 def line(name: str, found: list[float]) -> str:
     """One line of the table; what is kept is in percent of the model as trained."""
     told = " | ".join(f"{score:.1f}" for score in found)
-    return f"| {name} | {told} | {100 * found[2] / found[0]:.1f} % |"
+    return f"| {name} | {told} | {100 * found[3] / found[0]:.1f} % |"
 
 
 if __name__ == "__main__":

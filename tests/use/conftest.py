@@ -13,7 +13,8 @@ import fedlease
 from fedlease.cli import main
 from fedlease.experiments.results import Run
 
-MIXTURE = {"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1}
+MIXTURE = {"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1, "router_std": 0.5}
+"""A router that starts so large chooses differently from token to token, in a tiny model too."""
 
 
 @pytest.fixture(scope="session")

@@ -236,6 +236,7 @@ def test_upload(command: Any, run: Run, tmp_path: Path, monkeypatch: pytest.Monk
         (("--as", "merged"), "there is no form 'merged'; there are: fedlease, experts, lora"),
         (("--as", "experts", "--rank", 4), "rank is 4: it is of the form lora"),
         (("--as", "lora", "--rank", 0), "rank is 0"),
+        (("--as", "lora", "--fit", "best"), "there is no fit 'best'; there are: tokens, mean"),
         (("--as", "lora", "--client", "bank"), "there is no client bank"),
         (("--as", "lora", "--out", "taken"), "taken is there already"),
     ],

@@ -13,6 +13,7 @@ from fedlease.experiments.results import Run
 from fedlease.tuner import FedLeaseLayer
 from fedlease.use.finished import open_run
 from fedlease.use.fold import decomposed, expected, fold
+from fedlease.use.nearest import nearest
 from fedlease.use.parts import evenly, expert, side_by_side
 
 SHAPES = {"first": (9, 14), "second": (12, 5)}  # outputs, inputs
@@ -97,6 +98,41 @@ def test_what_cannot_be_taken_apart() -> None:
 
 
 @torch.no_grad()
+def test_the_nearest_linear_map_is_that_of_least_squares(run: Run) -> None:
+    """The same fit as one least-squares problem in numpy, whose last rows are the ridge."""
+    finished = open_run(run.folder)
+    model = finished.model("tone-0")
+    found = nearest(finished.site("tone-0"), model, ridge=0.05)
+    assert found.adapter == Adapter(4, alpha=4.0)
+    site, network = deployed(run, "tone-0")
+    layers = {path: layer for path, layer in network.named_modules() if isinstance(layer, FedLeaseLayer)}
+    seen: dict[str, list[torch.Tensor]] = {path: [] for path in layers}
+    for path, layer in layers.items():
+        layer.register_forward_pre_hook(lambda _, inputs, path=path: seen[path].append(inputs[0][0]))
+    for row in range(len(site.train_rows)):  # one at a time: no padding
+        batch = site.task.collate(site.train_rows, [row], 0)
+        batch.pop("labels")
+        network(**batch)
+    for path, layer in layers.items():
+        tokens = torch.cat(seen[path])
+        x, w = tokens.double().numpy(), layer.weights_of(tokens, layer.active_adapters[0]).double().numpy()
+        A, B = (model.weights[f"{path}.{part}"].double().numpy() for part in "AB")
+        z = np.concatenate([w[:, m : m + 1] * (x @ A[m].T) for m in range(2)], 1)
+        start = np.concatenate([w[:, m].mean() * A[m] for m in range(2)])
+        root = np.sqrt(0.05 * (x**2).sum() / x.shape[1])
+        inputs = np.concatenate([x, root * np.eye(x.shape[1])])
+        fitted = np.linalg.lstsq(inputs, np.concatenate([z, root * start.T]), rcond=None)[0].T
+        wanted = 16 / 2 * np.concatenate(B, 1) @ fitted
+        np.testing.assert_allclose(update(found, path), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+        off = np.abs(x @ (update(found, path) - full_of(A, B, w.mean(0))).T).max()
+        assert off > 1e-3  # it is not the mean weights' mixture
+
+
+def full_of(A: np.ndarray, B: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return sum(w * 16 / 2 * b @ a for w, a, b in zip(weights, A, B, strict=True))
+
+
+@torch.no_grad()
 def test_the_expected_mixture_has_the_mean_weights_of_the_training_tokens(run: Run) -> None:
     finished = open_run(run.folder)
     model = finished.model("tone-0")
@@ -119,5 +155,4 @@ def test_the_expected_mixture_has_the_mean_weights_of_the_training_tokens(run: R
     for path in layers:
         mean = torch.cat(weights[path]).double().mean(0).numpy()
         A, B = (model.weights[f"{path}.{part}"].double().numpy() for part in "AB")
-        wanted = sum(w * 16 / 2 * b @ a for w, a, b in zip(mean, A, B, strict=True))
-        np.testing.assert_allclose(update(found, path), wanted, rtol=0, atol=2e-5)
+        np.testing.assert_allclose(update(found, path), full_of(A, B, mean), rtol=0, atol=2e-5)

@@ -24,6 +24,10 @@ def export(
     rank: Annotated[
         int | None, typer.Option(help="Of the one LoRA; 16 for a mixture, else the adapter's own.")
     ] = None,
+    fit: Annotated[
+        str,
+        typer.Option(help="The one LoRA for a mixture: tokens (nearest on the training tokens) or mean."),
+    ] = "tokens",
     out: Annotated[
         Path | None, typer.Option(help="A new folder; by default RUN-CLIENT-FORM here.", metavar="DIR")
     ] = None,
@@ -48,7 +52,7 @@ def export(
     if push_to_hub is not None and Path(name).is_dir():
         raise FedLeaseError(f"nobody else has {name}: say with --base what the base model is called")
     folder = out or Path(f"{run.resolve().name}-{client}-{form}")
-    done = go(finished, client, form, folder, rank=rank, base=name)
+    done = go(finished, client, form, folder, rank=rank, fit=fit, base=name)
     screen = console()
     screen.print(f"wrote {folder}", highlight=False, soft_wrap=True)
     screen.print(done.sentence, highlight=False, soft_wrap=True)

@@ -52,8 +52,7 @@ def card(finished: Finished, subject: Subject) -> str:
         f"```python\n{subject.use}\n```",
         subject.kept,
         "## Base model",
-        f"`{subject.base}`, weights with the fingerprint `{record['model']['fingerprint']}`. "
-        + (f"Its licence: {licence}." if licence else "Its licence is not known here: look it up."),
+        _base(finished, subject.base, licence),
         "## Training",
         _training(finished),
         "## Clients",
@@ -75,6 +74,19 @@ def licence_of(finished: Finished) -> str | None:
                 return value.strip()
     known = known_as(name)
     return next((LICENCES.get(key) for key, entry in KNOWN.items() if known is entry), None)
+
+
+def _base(finished: Finished, name: str, licence: str | None) -> str:
+    known = known_as(finished.spec.model.name)
+    packed = (
+        f" They are those of the Python package {known.package}, unpacked from {known.gguf}: on the full "
+        "weights the adapter does not do quite the same."
+        if known and known.gguf
+        else ""
+    )
+    told = f"Its licence: {licence}." if licence else "Its licence is not known here: look it up."
+    fingerprint = finished.record["model"]["fingerprint"]
+    return f"`{name}`, weights with the fingerprint `{fingerprint}`.{packed} {told}"
 
 
 def _training(finished: Finished) -> str:

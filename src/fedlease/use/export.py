@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,14 +16,18 @@ from fedlease.core.files import write_bytes, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import select
 from fedlease.training.models import known_as
+from fedlease.training.site import TorchSite
 from fedlease.use.card import Subject, card
 from fedlease.use.finished import Finished
 from fedlease.use.fold import expected, fold
 from fedlease.use.loading import write
+from fedlease.use.nearest import nearest
 from fedlease.use.parts import expert
 from fedlease.use.words import Holds, code, what
 
 FORMS = ("fedlease", "experts", "lora")
+FITS: Mapping[str, Callable[[TorchSite, Model], Model]] = {"tokens": nearest, "mean": expected}
+"""How one LoRA of full rank stands for a mixture."""
 RANK = 16
 """Of the one LoRA that stands for a mixture, unless another is asked for."""
 
@@ -39,7 +43,7 @@ class Exported:
         metric: the name of the main score.
         trained, exported: all scores on the client's test rows, of the model as it was trained and of what
             was written; empty where both are the same function, so that nothing was to be measured.
-        lost: for a folded LoRA, the share of the expected update's norm that its rank cuts off.
+        lost: for a folded LoRA, the share of the fitted update's norm that its rank cuts off.
     """
 
     folder: Path
@@ -60,7 +64,7 @@ class Exported:
         return (
             f"{self.metric} on the client's test rows: {100 * before:.1f} % with the model as trained, "
             f"{100 * after:.1f} % with this one LoRA of rank {self.rank}{share}. "
-            f"Its rank cuts off {100 * self.lost:.2f} % of the expected update's norm."
+            f"Its rank cuts off {100 * self.lost:.2f} % of the fitted update's norm."
         )
 
 
@@ -71,6 +75,7 @@ def export(
     out: Path,
     *,
     rank: int | None = None,
+    fit: str = "tokens",
     base: str | None = None,
 ) -> Exported:
     """Write a client's model in one of three forms, with a model card.
@@ -78,7 +83,8 @@ def export(
     - ``fedlease``: the mixture, for ``PeftModel.from_pretrained`` after ``import fedlease.tuner``.
     - ``experts``: ``expert-0`` ..., stock LoRA folders, and the router in ``router.safetensors``.
     - ``lora``: one stock LoRA. An adapter of one expert as it is, unless a smaller rank is asked for; of a
-      mixture the `expected` one, folded to the rank, and measured on the client's test rows.
+      mixture the `nearest` over the client's training tokens, or the `expected` one, folded to the rank, and
+      measured on the client's test rows.
 
     Heads and all that the base's checkpoint lacks go with each adapter, as PEFT's ``modules_to_save``.
 
@@ -88,6 +94,7 @@ def export(
         form: one of `FORMS`.
         out: a new folder; it appears when it is whole.
         rank: of the one LoRA; `RANK` for a mixture.
+        fit: ``"tokens"`` or ``"mean"``, how the one LoRA stands for a mixture.
         base: what the folder calls its base model; by default its id on the hub, or where it lies.
 
     Raises:
@@ -98,13 +105,15 @@ def export(
         raise FedLeaseError(f"there is no form {form!r}; there are: {', '.join(FORMS)}")
     if rank is not None and (form != "lora" or rank < 1):
         raise FedLeaseError(f"rank is {rank}: it is of the form lora, and at least 1")
+    if fit not in FITS:
+        raise FedLeaseError(f"there is no fit {fit!r}; there are: {', '.join(FITS)}")
     if out.exists():
         raise FedLeaseError(f"{out} is there already: choose another --out")
     model, name = finished.model(client), base or base_name(finished)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
-        done = _written(finished, client, model, form, rank, partial, name)
+        done = _written(finished, client, model, (form, rank, fit), partial, name)
         done = replace(done, folder=out)
         holds = Holds(form, model.adapter, done.rank, bool(done.exported))
         labels = len(finished.labels(client))
@@ -125,9 +134,14 @@ def base_name(finished: Finished) -> str:
 
 
 def _written(
-    finished: Finished, client: ClientId, model: Model, form: str, rank: int | None, folder: Path, name: str
+    finished: Finished,
+    client: ClientId,
+    model: Model,
+    asked: tuple[str, int | None, str],
+    folder: Path,
+    name: str,
 ) -> Exported:
-    metric, adapter = finished.run.metric, model.adapter
+    (form, rank, fit), metric, adapter = asked, finished.run.metric, model.adapter
     if form == "experts":
         for index in range(adapter.experts):
             write(finished, client, expert(model, index), folder / f"expert-{index}", name)
@@ -140,7 +154,7 @@ def _written(
         write(finished, client, model, folder, name)
         return Exported(folder, form, adapter.rank, metric, {}, {})
     site = finished.site(client)
-    folded = fold(expected(site, model), RANK if rank is None else rank)
+    folded = fold(FITS[fit](site, model), RANK if rank is None else rank)
     write(finished, client, folded.model, folder, name)
     return Exported(
         folder,

@@ -1,4 +1,4 @@
-"""One LoRA of a given rank in the place of a mixture: the mixture that is expected over a client's data."""
+"""The mixture that is expected over a client's data, and LoRA adapters cut to a given rank."""
 
 from __future__ import annotations
 

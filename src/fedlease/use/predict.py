@@ -18,7 +18,7 @@ from fedlease.tasks.inference import Inference
 from fedlease.use.explain import experts_of
 from fedlease.use.finished import Finished
 
-WINDOW = 16
+WINDOW = 8
 """Batches whose rows are sorted by length together; no more rows than theirs are in memory."""
 
 

@@ -34,8 +34,8 @@ def what(holds: Holds) -> str:
         return f"A mixture of {experts} LoRA experts of rank {rank}, with a router in each adapted module."
     if holds.folded and experts > 1:
         return (
-            f"One LoRA of rank {rank} in the place of a mixture of {experts} experts: the mixture that is "
-            "expected over the client's training data."
+            f"One LoRA of rank {rank} in the place of a mixture of {experts} experts, fitted to it over the "
+            "client's training data."
         )
     return f"A LoRA adapter of rank {rank}."
 
