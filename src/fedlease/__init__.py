@@ -6,6 +6,7 @@
 
     run = fedlease.run("spec.toml", out="runs/first")
     print(run.accuracy, run.allocation.labels)
+    model = fedlease.load("runs/first", client="bank-0")
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Allocation", "FedLeaseError", "Run", "Spec", "allocate", "resume", "run"]
+__all__ = ["Allocation", "FedLeaseError", "Run", "Spec", "allocate", "load", "resume", "run"]
 
 if TYPE_CHECKING:
     from fedlease.allocation import Allocation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fedlease.experiments.results import Run
     from fedlease.experiments.run import resume, run
     from fedlease.experiments.spec import Spec
+    from fedlease.use.loading import load
 
 _PLACES = {
     "Allocation": "fedlease.allocation",
@@ -29,6 +31,7 @@ _PLACES = {
     "Run": "fedlease.experiments.results",
     "Spec": "fedlease.experiments.spec",
     "allocate": "fedlease.experiments.allocate",
+    "load": "fedlease.use.loading",
     "resume": "fedlease.experiments.run",
     "run": "fedlease.experiments.run",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,27 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise FedLeaseError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:  # after the renaming there is none
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a file line by line as they come, beside its place, then rename it there.
+
+    Raises:
+        FedLeaseError: it cannot be written; nothing is left of it then, nor where the lines end in an error.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            for line in lines:
+                file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

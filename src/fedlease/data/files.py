@@ -41,6 +41,19 @@ def read(path: Path, columns: Sequence[str]) -> list[tuple[str, Row]]:
     return rows
 
 
+def columns(path: Path) -> tuple[str, ...]:
+    """Return the columns of a data file, those of its first row; errors are those of `read`."""
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return tuple(pyarrow.parquet.read_schema(path).names)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise FedLeaseError(f"{path}: is not a valid Parquet file ({one_line(error)})") from error
+    return tuple(read(path, ())[0][1])
+
+
 def check_columns(place: str, wanted: Sequence[str], found: Sequence[str]) -> None:
     """Raise a FedLeaseError that names the columns missing at this place, and those there are."""
     missing = [column for column in wanted if column not in found]
@@ -70,14 +83,20 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Rows:
         if not line.strip():
             continue
         place = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise FedLeaseError(f"{place}: is not valid JSON ({one_line(error)})") from error
-        if not isinstance(row, dict):
-            raise FedLeaseError(f"{place}: is not a JSON object; each line must be one, {{...}}")
+        row = json_row(line, place)
         check_columns(place, columns, list(row))
         yield place, row
+
+
+def json_row(line: str, place: str) -> Row:
+    """Return the object that a line of JSONL holds; if it holds none, a `FedLeaseError` names the place."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise FedLeaseError(f"{place}: is not valid JSON ({one_line(error)})") from error
+    if not isinstance(row, dict):
+        raise FedLeaseError(f"{place}: is not a JSON object; each line must be one, {{...}}")
+    return row
 
 
 def _csv(path: Path, columns: Sequence[str]) -> Rows:

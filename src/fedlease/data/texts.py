@@ -30,9 +30,17 @@ def prompted(row: Mapping[str, Any], place: str, prompt: Sequence[str], answer: 
     Raises:
         FedLeaseError: no prompt or no answer.
     """
+    return Example(asked(row, place, prompt), answer=text(row[answer], place, answer, "answer"))
+
+
+def asked(row: Mapping[str, Any], place: str, prompt: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of a prompt; of several columns empty ones are left out.
+
+    Raises:
+        FedLeaseError: no prompt.
+    """
     filled = [column for column in prompt if row[column] is not None and row[column] != ""] or prompt[:1]
-    parts = tuple(text(row[column], place, column, "prompt") for column in filled)
-    return Example(parts, answer=text(row[answer], place, answer, "answer"))
+    return tuple(text(row[column], place, column, "prompt") for column in filled)
 
 
 def talked(row: Mapping[str, Any], place: str, column: str) -> Example:
@@ -40,6 +48,20 @@ def talked(row: Mapping[str, Any], place: str, column: str) -> Example:
 
     Raises:
         FedLeaseError: something else than a list of messages with role and content, or no answer at its end.
+    """
+    roles, said = messages_of(row, place, column)
+    if len(said) < 2 or roles[-1] != ANSWERS:
+        raise FedLeaseError(
+            f"{place}: the messages in column '{column}' must be a prompt and, last, the {ANSWERS}'s answer"
+        )
+    return Example(said[:-1], answer=said[-1], roles=roles[:-1])
+
+
+def messages_of(row: Mapping[str, Any], place: str, column: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the roles and the texts of a chat's messages.
+
+    Raises:
+        FedLeaseError: something else than a list of messages with role and content.
     """
     messages = row[column]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
@@ -49,9 +71,5 @@ def talked(row: Mapping[str, Any], place: str, column: str) -> Example:
     roles = [message.get("role") for message in messages]
     if not all(isinstance(role, str) and role for role in roles):
         raise FedLeaseError(f"{place}: a message in column '{column}' has no role")
-    if len(messages) < 2 or roles[-1] != ANSWERS:
-        raise FedLeaseError(
-            f"{place}: the messages in column '{column}' must be a prompt and, last, the {ANSWERS}'s answer"
-        )
     said = [text(m.get("content"), place, column, f"{m['role']}'s message") for m in messages]
-    return Example(tuple(said[:-1]), answer=said[-1], roles=tuple(roles[:-1]))
+    return tuple(roles), tuple(said)

@@ -175,6 +175,11 @@ def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
     return plans
 
 
+def sources_of(spec: Spec, beside: Path, client: ClientId) -> tuple[Source, ...]:
+    """Return where a client's rows come from."""
+    return next(plan.sources for plan in _plans(spec, beside) if plan.name == client)
+
+
 def _source(entry: ClientSpec, beside: Path) -> Source:
     files = {key: str((beside / path).resolve()) for key, path in _files(entry).items()}
     return Source(

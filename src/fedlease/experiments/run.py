@@ -10,18 +10,17 @@ from typing import Any
 
 from safetensors.torch import save
 
-from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import write_bytes
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
+from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
-from fedlease.training.precision import choose
 from fedlease.training.quantization import libraries
 from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture
@@ -77,22 +76,12 @@ def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path
     finished = Run(store.folder)
     if store.has_record() and finished.record["status"] == "complete":
         return finished
-    spec = make_spec(resolved["spec"], str(store.folder / "spec.json"))
-    root, plan = resolved["root"], resolved["plan"]
-    if root is not None and not Path(root).is_dir():  # moved: rows are known by their hash
-        root = settle(spec, Path(resolved["beside"])).root
-    model = resolved["model"]["path"]
-    if Path(model).is_absolute() and not Path(model).is_dir():  # moved too, or unpacked and cleared away
-        model = settle(spec, Path(resolved["beside"])).model
-    places = Places(
-        Path(resolved["beside"]),
-        None if root is None else Path(root),
-        model,
-        choose(plan["device"], plan["precision"], plan["attention"], plan["threads"]),
-    )
+    spec, places = reopen(store)
     meter = Meter(observer)
     federation = prepare(spec, places, meter.step, memory)
-    _check_same(resolved, federation, store.folder)
+    check_model(resolved, federation.base.path, federation.base.fingerprint, store.folder)
+    for client, facts in federation.clients.items():
+        check_rows(resolved, client, facts["rows_hash"], store.folder)
     return _go(store, spec, federation, meter, perf_counter() - began)
 
 
@@ -111,16 +100,6 @@ def _resolved(spec: Spec, places: Places, federation: Federation) -> dict[str, A
         "model": {"path": federation.base.path, "fingerprint": federation.base.fingerprint},
         "clients": federation.clients,
     }
-
-
-def _check_same(resolved: Mapping[str, Any], federation: Federation, folder: Path) -> None:
-    if resolved["model"]["fingerprint"] != federation.base.fingerprint:
-        raise FedLeaseError(
-            f"{folder}: the model at {federation.base.path} is not the one the run began with"
-        )
-    for client, facts in federation.clients.items():
-        if resolved["clients"][client]["rows_hash"] != facts["rows_hash"]:
-            raise FedLeaseError(f"{folder}: the rows of client {client} are not those the run began with")
 
 
 def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: float) -> Run:
@@ -150,7 +129,7 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
             meter.round(entry, perf_counter() - wrote)
         _write_adapters(store.folder, federation, state, engine)
         facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
-        store.write_record("complete", history, facts)
+        store.write_record("complete", history, {**facts, "files": store.sums()})
         meter.end(perf_counter() - began)
     return Run(store.folder)
 

@@ -3,7 +3,8 @@
 ::
 
     spec.json              what was asked for and how it was resolved; written first, never changed
-    record.json            the one record; rewritten whole after every round
+    record.json            the one record; rewritten whole after every round; at the end with a hash of
+                           every file of the next two
     checkpoint/round-0007  the method's state, what clients keep, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
 """
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from torch import Tensor
 from fedlease import __version__
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_json, write_json
+from fedlease.core.files import read_bytes, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
 
@@ -172,6 +174,20 @@ class Store:
             **asdict(history),
         }
         write_json(self.folder / "record.json", record)
+
+    def sums(self, client: str | None = None) -> dict[str, str]:
+        """Return a hash of every file of adapters and heads, by its path; of adapters, one client's or all.
+
+        Raises:
+            FedLeaseError: a file cannot be read.
+        """
+        adapters = self.folder / "adapters" / (client or "")
+        found = sorted(path for part in (adapters, self.folder / "heads") for path in part.rglob("[!.]*"))
+        return {
+            str(path.relative_to(self.folder)): hashlib.blake2b(read_bytes(path), digest_size=16).hexdigest()
+            for path in found
+            if path.is_file()
+        }
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Make a checkpoint: written beside, renamed into place, older ones removed.

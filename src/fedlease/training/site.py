@@ -91,25 +91,30 @@ class TorchSite:
 
     def loss(self, model: Model) -> float:
         """Return the mean loss over the training rows."""
-        return self._infer(model, "loss", self.train_rows, self.task.mean_loss)
+        return self.infer(model, "loss", self.train_rows, self.task.mean_loss)
 
     def score(self, model: Model) -> Metrics:
         """Return the task's metrics on the test rows."""
-        return self._infer(model, "score", self.test_rows, self.task.score)
+        return self.infer(model, "score", self.test_rows, self.task.score)
 
-    def usage(self, model: Model) -> dict[str, Usage]:
-        """Return how each adapted module uses its experts on the test rows; empty without a router."""
+    def usage(self, model: Model, rows: Encoded | None = None) -> dict[str, Usage]:
+        """Return how each adapted module uses its experts on the first test rows; empty without a router.
+
+        With ``rows`` it is on all of them.
+        """
         if model.adapter.experts == 1:
             return {}
+        most = None if rows is None else len(rows)
 
         def used(network: nn.Module, rows: Encoded, inference: Inference) -> dict[str, Usage]:
-            return usage(network, self.task, rows, inference)
+            return usage(network, self.task, rows, inference, most)
 
-        return self._infer(model, "usage", self.test_rows, used)
+        return self.infer(model, "usage", self.test_rows if rows is None else rows, used)
 
-    def _infer(
+    def infer(
         self, model: Model, purpose: str, rows: Encoded, ask: Callable[[nn.Module, Encoded, Inference], T]
     ) -> T:
+        """Ask something of the network with an adapter on it, without gradients; return the answer."""
         resident = self.resident
         network = resident.put(model, self.labels).eval()  # adding an adapter is not for inference mode
 

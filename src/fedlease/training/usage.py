@@ -32,15 +32,17 @@ class Usage:
 
 
 @torch.inference_mode()
-def usage(network: nn.Module, task: Task, rows: Encoded, inference: Inference) -> dict[str, Usage]:
+def usage(
+    network: nn.Module, task: Task, rows: Encoded, inference: Inference, most: int | None = None
+) -> dict[str, Usage]:
     """Return how each adapted module uses the experts of its active adapter, by the module's path.
 
-    The first `MOST_ROWS` rows go through the network as in training; padding is not counted.
+    The first ``most`` rows (None: `MOST_ROWS`) go through the network as in training; padding is not counted.
     """
     network.eval()
     counts = _Counts()
-    with _counted(network, counts):
-        for indices in inference.batches(rows.lengths[:MOST_ROWS]):
+    with counted(network, counts.add):
+        for indices in inference.batches(rows.lengths[: MOST_ROWS if most is None else most]):
             batch = task.collate(rows, indices, inference.pad_id)
             batch = {name: tensor.to(inference.device) for name, tensor in batch.items()}
             counts.mask = batch["attention_mask"].bool()
@@ -75,13 +77,13 @@ class _Counts:
 
 
 @contextmanager
-def _counted(model: nn.Module, counts: _Counts) -> Iterator[None]:
-    """While this is open, every adapted module's input is counted."""
+def counted(model: nn.Module, add: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """While this is open, ``add`` gets every adapted module's path and mixture weights [..., M]."""
 
     def hook(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             assert isinstance(layer, FedLeaseLayer)
-            counts.add(path, layer.weights_of(inputs[0], layer.active_adapters[0]))
+            add(path, layer.weights_of(inputs[0], layer.active_adapters[0]))
 
         return count
 

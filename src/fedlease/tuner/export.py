@@ -32,8 +32,16 @@ CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
 
+Saved = Mapping[str, Mapping[str, Tensor]]
+"""Modules of the base that go with an adapter, such as a task head: path -> state dict."""
+
+
 def save_lora(
-    model: Model, folder: str | os.PathLike[str], base_model_name: str, task_type: str | None = None
+    model: Model,
+    folder: str | os.PathLike[str],
+    base_model_name: str,
+    task_type: str | None = None,
+    saved: Saved | None = None,
 ) -> None:
     """Write an adapter of one expert as a folder that stock PEFT loads as LoRA.
 
@@ -43,6 +51,7 @@ def save_lora(
         folder: made if missing; the two files in it are replaced.
         base_model_name: what the base model was loaded from, for the config.
         task_type: PEFT's word for the model's head, e.g. ``"SEQ_CLS"`` or ``"CAUSAL_LM"``.
+        saved: modules of the base that PEFT is to replace too when it loads the folder.
 
     Raises:
         FedLeaseError: several experts, a missing part or a shape that does not fit, a folder that cannot be
@@ -53,7 +62,7 @@ def save_lora(
         raise FedLeaseError(
             f"a LoRA folder holds one expert, this adapter mixes {adapter.experts}: export one of them"
         )
-    modules = _modules(model)
+    modules = by_module(model)
     if adapter.fixed:
         adapter, modules = _folded(adapter, modules)
     config = LoraConfig(
@@ -63,9 +72,10 @@ def save_lora(
         target_modules=list(modules),
         base_model_name_or_path=base_model_name,
         task_type=task_type,
+        modules_to_save=sorted(saved) if saved else None,
         inference_mode=True,
     )
-    tensors = {}
+    tensors = _of_modules(saved or {})
     for name, parts in modules.items():
         tensors[peft_name(name, "A")] = parts["A"]
         tensors[peft_name(name, "B")] = parts["B"]
@@ -73,7 +83,11 @@ def save_lora(
 
 
 def save_mixture(
-    model: Model, folder: str | os.PathLike[str], base_model_name: str, task_type: str | None = None
+    model: Model,
+    folder: str | os.PathLike[str],
+    base_model_name: str,
+    task_type: str | None = None,
+    saved: Saved | None = None,
 ) -> None:
     """Write an adapter of M experts as a folder that `PeftModel.from_pretrained` loads as ``FEDLEASE``.
 
@@ -81,15 +95,16 @@ def save_mixture(
     experts share it), and ``{module}.router`` [slots, d] is there when M > 1.
     """
     adapter = model.adapter
-    modules = _modules(model)
+    modules = by_module(model)
     config = FedLeaseConfig.of(
         adapter,
         modules,
         base_model_name_or_path=base_model_name,
         task_type=task_type,
+        modules_to_save=sorted(saved) if saved else None,
         inference_mode=True,
     )
-    tensors: dict[str, Tensor] = {}
+    tensors = _of_modules(saved or {})
     for name, parts in modules.items():
         key = f"{PREFIX}{name}.fedlease_"
         tensors |= {f"{key}{kind}": tensor for kind, tensor in parts.items() if kind.startswith("fixed_")}
@@ -117,11 +132,11 @@ def read_lora(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
             and B, unpaired or misshapen tensors, an alpha that is no number, files that cannot be read.
     """
     path = Path(folder)
-    config = _read_config(path)
+    config = read_config(path)
     if config.get("peft_type") != "LORA":
         raise FedLeaseError(f"{path / CONFIG}: peft_type is {config.get('peft_type')!r}, only LORA is read")
     weights: dict[str, Tensor] = {}
-    for key, tensor in _read_tensors(path).items():
+    for key, tensor in read_tensors(path).items():
         name = core_name(key, str(path / TENSORS))
         if name is None:
             continue
@@ -152,8 +167,16 @@ def _scale(config: Mapping[str, Any], name: str, rank: int, file: Path) -> float
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _modules(model: Model) -> dict[str, dict[str, Tensor]]:
-    """Sort weights by module and check that each has the parts, in the shapes, that the adapter asks for."""
+def _of_modules(saved: Saved) -> dict[str, Tensor]:
+    return {f"{PREFIX}{path}.{name}": tensor for path, held in saved.items() for name, tensor in held.items()}
+
+
+def by_module(model: Model) -> dict[str, dict[str, Tensor]]:
+    """Sort weights by module and check that each has the parts, in the shapes, that the adapter asks for.
+
+    Raises:
+        FedLeaseError: no weights, a missing part, a shape that does not fit.
+    """
     modules: dict[str, dict[str, Tensor]] = {}
     for name, tensor in sorted(model.weights.items()):
         modules.setdefault(module(name), {})[part(name)] = tensor
@@ -214,7 +237,8 @@ def _write(folder: str | os.PathLike[str], config: dict[str, Any], tensors: Weig
     write_bytes(path / CONFIG, text.encode())
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the config of an adapter's folder; a `FedLeaseError` where there is none that can be read."""
     file = path / CONFIG
     if not file.is_file():
         raise FedLeaseError(f"{file}: no such file, so {path} is not a PEFT adapter folder")
@@ -227,7 +251,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of an adapter's folder; a `FedLeaseError` where there are none that can be read."""
     file = path / TENSORS
     if not file.is_file():
         pickled = (path / "adapter_model.bin").is_file()

@@ -1,0 +1,56 @@
+"""A run found again: where its model and data lie now, and whether they are still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.prepare import Places, settle
+from fedlease.experiments.spec import Spec, make_spec
+from fedlease.experiments.store import Store
+from fedlease.training.precision import choose
+
+
+def reopen(store: Store, *, anywhere: bool = False) -> tuple[Spec, Places]:
+    """Return a run's spec and the places it was settled on; what has moved is looked for again.
+
+    Args:
+        store: the run's folder.
+        anywhere: compute on the best device that is here, with as many threads as torch likes unless the
+            spec says how many; else exactly as the run did.
+
+    Raises:
+        FedLeaseError: not a run, or a device that is not here.
+    """
+    resolved = store.resolved()
+    spec = make_spec(resolved["spec"], str(store.folder / "spec.json"))
+    root, plan = resolved["root"], resolved["plan"]
+    if root is not None and not Path(root).is_dir():  # moved: rows are known by their hash
+        root = settle(spec, Path(resolved["beside"])).root
+    model = resolved["model"]["path"]
+    if Path(model).is_absolute() and not Path(model).is_dir():  # moved too, or unpacked and cleared away
+        model = settle(spec, Path(resolved["beside"])).model
+    device, threads = plan["device"], plan["threads"]
+    if anywhere:
+        device, threads = "auto", spec.model.threads
+    places = Places(
+        Path(resolved["beside"]),
+        None if root is None else Path(root),
+        model,
+        choose(device, plan["precision"], plan["attention"], threads),
+    )
+    return spec, places
+
+
+def check_model(resolved: Mapping[str, Any], path: str, fingerprint: str, folder: Path) -> None:
+    """Refuse a base model that is not the one a run began with."""
+    if resolved["model"]["fingerprint"] != fingerprint:
+        raise FedLeaseError(f"{folder}: the model at {path} is not the one the run began with")
+
+
+def check_rows(resolved: Mapping[str, Any], client: str, rows_hash: str, folder: Path) -> None:
+    """Refuse rows of a client that are not those a run began with."""
+    if resolved["clients"][client]["rows_hash"] != rows_hash:
+        raise FedLeaseError(f"{folder}: the rows of client {client} are not those the run began with")
