@@ -14,6 +14,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import write_bytes
 from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
+from fedlease.engines.uploads import Uploads
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
@@ -133,7 +134,8 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
         found = store.load(type(first)) or Checkpoint(0, first, {}, History())
         state, history = found.state, found.history
         history.sessions.append({"from_round": found.round + 1, **surroundings(), "setup_seconds": setup})
-        engine = InProcess(algorithm, federation.sites, found.kept)
+        uploads = Uploads.of(algorithm, federation.base.modules, spec.exchange.norm_factor)
+        engine = InProcess(algorithm, federation.sites, found.kept, uploads)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
         for result in drive(
@@ -167,12 +169,14 @@ def _entry(result: Round, meter: Meter) -> dict[str, Any]:
     """What the record tells of one round. Writing its checkpoint counts in the next round."""
     measured = meter.take()
     total = result.seconds + measured.write_seconds
+    left_out = [asdict(one) for one in result.traffic.left_out]
     return {
         "round": result.number,
         "metrics": {client: dict(scores) for client, scores in result.metrics.items()},
         "loss": measured.loss,
         "rows": measured.rows,
         "bytes": result.traffic.total(),
+        **({"left_out": left_out} if left_out else {}),
         "seconds": {
             "total": total,
             "train": measured.train_seconds,
