@@ -12,6 +12,9 @@ from fedlease.core.weights import Weights, nbytes
 SCORE = "score"
 """The task every engine answers for every method: the metrics of what `serve` and `deploy` give."""
 
+FINISH = "finish"
+"""The task that sites do after the last round: write down the model each uses from now on."""
+
 
 def run_task(
     algorithm: Algorithm[Any], task: str, down: Message, kept: Weights, site: Site
