@@ -99,7 +99,7 @@ def state(run: fedlease.Run) -> bytes:
     return (last / "state.safetensors").read_bytes() + (last / "state.json").read_bytes()
 
 
-@pytest.mark.parametrize("at", [6, 11, 14], ids=["during round 1", "during round 2", "during scoring"])
+@pytest.mark.parametrize("at", [6, 14], ids=["in training", "in scoring"])
 def test_a_server_killed_and_started_again_equals_one_that_was_not(
     at: int, spec_of: Make, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ class Wired:
 
     Attributes:
         weights: the tensors, bit-equal, as safetensors.
-        facts: a JSON object.
+        facts: a JSON object of the facts, and of the tensors' names in order, which safetensors sorts.
         digest: of both, to notice what was damaged on the way: 32 hexadecimal digits.
     """
 
@@ -33,7 +33,7 @@ def to_wire(message: Message) -> Wired:
     """Return the message as bytes."""
     # safetensors refuses tensors that share storage, as slices of a stack do
     weights = save({name: tensor.detach().contiguous().clone() for name, tensor in message.weights.items()})
-    facts = json.dumps(dict(message.facts), sort_keys=True)
+    facts = json.dumps({"facts": dict(message.facts), "names": list(message.weights)})
     return Wired(weights, facts, _digest(weights, facts))
 
 
@@ -46,13 +46,14 @@ def from_wire(wired: Wired) -> Message:
     if _digest(wired.weights, wired.facts) != wired.digest:
         raise FedLeaseError(f"sent {len(wired.weights):,} bytes that are damaged or cut off")
     try:
-        facts: Any = json.loads(wired.facts)
+        told: Any = json.loads(wired.facts)
         weights = load(wired.weights)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        ordered = {name: weights[name] for name in told["names"]}
+        if len(ordered) < len(weights) or not isinstance(told["facts"], dict):
+            raise KeyError("names")
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FedLeaseError(f"sent what is no message ({type(error).__name__})") from error
-    if not isinstance(facts, dict):
-        raise FedLeaseError(f"sent facts that are a {type(facts).__name__}, not a table")
-    return Message(weights, facts)
+    return Message(ordered, told["facts"])
 
 
 def _digest(weights: bytes, facts: str) -> str:

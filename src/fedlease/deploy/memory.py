@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_bytes, write_bytes
+from fedlease.core.files import write_bytes
 from fedlease.core.weights import Weights
 
 
@@ -37,8 +38,10 @@ class Memory:
         if not path.is_file():
             raise FedLeaseError(f"{path} is gone, and the server goes on from it: restore it from a backup")
         try:
-            return load(read_bytes(path))
-        except SafetensorError as error:
+            with safe_open(path, "pt") as file:
+                # in the order it was written: what is summed over tensors must not depend on a restart
+                return {name: file.get_tensor(name) for name in json.loads(file.metadata()["names"])}
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise FedLeaseError(f"{path} is damaged ({error}): restore it from a backup") from error
 
     def save(self, version: str, weights: Weights) -> None:
@@ -52,7 +55,8 @@ class Memory:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
-        write_bytes(path, save({name: tensor.contiguous().clone() for name, tensor in weights.items()}))
+        tensors = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
+        write_bytes(path, save(tensors, metadata={"names": json.dumps(list(weights))}))
 
     def forget(self, but: Collection[str]) -> None:
         """Remove all versions but these."""
