@@ -15,8 +15,12 @@ from runs import Make, files
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.wired import Wired
+from fedlease.deploy import pipe
 from fedlease.deploy.client_app import app
 from fedlease.deploy.server import serve
+from fedlease.deploy.site_config import read_site
+from fedlease.deploy.worker import Worker
 from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.spec import read_spec
 
@@ -37,7 +41,7 @@ class Sites:
             self.grid.nodes[number] = Node(self.handler(name))
 
     def handler(self, name: str) -> Callable[[Message], list[Message]]:
-        context = Context(1, 1, {"site": str(self.folder / name / "site.toml")}, RecordDict(), {})
+        context = Context(1, 1, {"worker": str(self.folder / name / "site.toml")}, RecordDict(), {})
 
         def answer(message: Message) -> list[Message]:
             self.asked.append((name, message.metadata.message_type))
@@ -57,6 +61,16 @@ class Sites:
             for path in sorted(run.iterdir()):
                 found[f"adapters/{name}/{path.name}"] = path.read_bytes()
         return found
+
+
+@pytest.fixture(autouse=True)
+def _no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker answers in this process, made anew for every message: all it keeps must be on disk."""
+
+    def ask(address: str, kind: str, wired: Wired, beside: dict[str, Any]) -> Any:
+        return Worker(read_site(Path(address)))(kind, wired, beside)
+
+    monkeypatch.setattr(pipe, "ask", ask)
 
 
 def toml(spec: dict[str, Any]) -> str:
@@ -159,8 +173,6 @@ def test_all_that_leaves_a_site_is_in_its_log_and_no_row_is(spec_of: Make, tmp_p
     assert sum(tensor["bytes"] for tensor in up.values()) == 2 * 2 * (2 * 32 + 32 * 2) * 4
     rows = read_spec(sites.folder / "spec.toml")
     assert rows.ids
-    from fedlease.deploy.site_config import read_site
-
     held = read_site(sites.folder / "tone-0/site.toml").rows()
     everything = b"".join(
         bytes(m.content.array_records["weights"]["all"].data)
@@ -208,8 +220,6 @@ def test_a_site_does_nothing_for_a_server_of_another_specification(spec_of: Make
 
 
 def test_own_rows_of_a_site_are_those_its_file_says(spec_of: Make, tmp_path: Path) -> None:
-    from fedlease.deploy.site_config import read_site
-
     sites = Sites(tmp_path / "sites", spec_of())
     folder = sites.folder / "tone-0"
     rows = [{"subject": f"mail {n}", "class": "fraud" if n % 2 else "fine"} for n in range(40)]
@@ -235,8 +245,6 @@ def test_own_rows_of_a_site_are_those_its_file_says(spec_of: Make, tmp_path: Pat
 def test_a_site_file_that_cannot_be_is_said_by_name(
     content: str, said: str, spec_of: Make, tmp_path: Path
 ) -> None:
-    from fedlease.deploy.site_config import read_site
-
     sites = Sites(tmp_path / "sites", spec_of())
     path = sites.folder / "tone-0/site.toml"
     path.write_text(content)

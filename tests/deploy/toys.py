@@ -18,7 +18,8 @@ from fedlease.deploy.memory import Memory
 from fedlease.deploy.worker import reason
 from fedlease.engines.exchange import SCORE, run_task
 from fedlease.engines.flower import Flower, Terms
-from fedlease.engines.flower_records import failure, from_records, to_records
+from fedlease.engines.flower_messages import from_records, to_records
+from fedlease.engines.flower_records import failure
 from fedlease.engines.mailbox import Mailbox
 from fedlease.engines.roster import HELLO, Roster
 from fedlease.engines.uploads import Uploads

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from safetensors import SafetensorError
@@ -12,21 +10,7 @@ from safetensors.torch import load, save
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Message
-
-
-@dataclass(frozen=True)
-class Wired:
-    """A message on the wire.
-
-    Attributes:
-        weights: the tensors, bit-equal, as safetensors.
-        facts: a JSON object of the facts, and of the tensors' names in order, which safetensors sorts.
-        digest: of both, to notice what was damaged on the way: 32 hexadecimal digits.
-    """
-
-    weights: bytes
-    facts: str
-    digest: str
+from fedlease.core.wired import Wired, digest_of
 
 
 def to_wire(message: Message) -> Wired:
@@ -34,7 +18,7 @@ def to_wire(message: Message) -> Wired:
     # safetensors refuses tensors that share storage, as slices of a stack do
     weights = save({name: tensor.detach().contiguous().clone() for name, tensor in message.weights.items()})
     facts = json.dumps({"facts": dict(message.facts), "names": list(message.weights)})
-    return Wired(weights, facts, _digest(weights, facts))
+    return Wired(weights, facts, digest_of(weights, facts))
 
 
 def from_wire(wired: Wired) -> Message:
@@ -43,7 +27,7 @@ def from_wire(wired: Wired) -> Message:
     Raises:
         FedLeaseError: it is damaged; to be read after who sent it.
     """
-    if _digest(wired.weights, wired.facts) != wired.digest:
+    if digest_of(wired.weights, wired.facts) != wired.digest:
         raise FedLeaseError(f"sent {len(wired.weights):,} bytes that are damaged or cut off")
     try:
         told: Any = json.loads(wired.facts)
@@ -54,9 +38,3 @@ def from_wire(wired: Wired) -> Message:
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FedLeaseError(f"sent what is no message ({type(error).__name__})") from error
     return Message(ordered, told["facts"])
-
-
-def _digest(weights: bytes, facts: str) -> str:
-    digest = hashlib.blake2b(facts.encode(), digest_size=16)
-    digest.update(weights)
-    return digest.hexdigest()

@@ -6,9 +6,11 @@ import json
 import logging
 import re
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +19,15 @@ from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.files import read_bytes, write_bytes
 from fedlease.core.progress import Progress
 from fedlease.core.protocols import Fact, Message
+from fedlease.core.wire import from_wire, to_wire
+from fedlease.core.wired import Wired
 from fedlease.deploy.agreement import agreement, model_files
 from fedlease.deploy.memory import Memory
+from fedlease.deploy.pipe import Told, answer
 from fedlease.deploy.sent import note
-from fedlease.deploy.site_config import SiteConfig
+from fedlease.deploy.site_config import SiteConfig, read_site
 from fedlease.engines.exchange import FINISH, SCORE, run_task
+from fedlease.engines.flower_records import FAILED
 from fedlease.experiments.prepare import encoded, rows_hash
 from fedlease.training.base import Base, load_base
 from fedlease.training.resident import Resident
@@ -42,6 +48,9 @@ class _Report:
     seconds: float = 0.0
     loss: float | None = None
 
+    def clear(self) -> None:
+        self.rows, self.seconds, self.loss = 0, 0.0, None
+
     def step(self, step: Progress) -> None:
         self.rows += step.rows
         self.seconds += step.seconds
@@ -50,7 +59,7 @@ class _Report:
 
 @dataclass
 class Worker:
-    """Answers for one site. All it keeps is on disk, so that the next question may meet another process.
+    """Answers for one site. The base model stays loaded; all else it keeps is on disk, so it may be killed.
 
     Attributes:
         config: of the site.
@@ -58,6 +67,17 @@ class Worker:
 
     config: SiteConfig
     report: _Report = field(default_factory=_Report)
+    _loaded: tuple[str, TorchSite, Base] | None = None
+
+    def __call__(self, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
+        """Answer one question, or say why not."""
+        try:
+            if kind == "hello":
+                return kind, to_wire(self.hello(beside)), {}
+            up, told = self.work(from_wire(wired), beside)
+            return kind, to_wire(up), told
+        except Exception as error:  # whatever it is, only `reason` leaves the site
+            return FAILED, None, {FAILED: reason(error)}
 
     def hello(self, about: Beside) -> Message:
         """Say who this is and what it holds: numbers of rows and names of labels, no row.
@@ -87,7 +107,8 @@ class Worker:
         self._check(beside)
         task, memory = str(beside["task"]), Memory(self.config.state / "kept" / _folder(beside))
         kept = memory.load(str(beside["kept"]))
-        algorithm, site, base = self.config.spec.algorithm(), *self._site(beside)
+        self.report.clear()
+        algorithm, (site, base) = self.config.spec.algorithm(), self._site(str(beside["labels"]))
         if task == FINISH:
             model = algorithm.deploy(down, kept)
             write = save_lora if model.adapter.experts == 1 else save_mixture
@@ -109,13 +130,18 @@ class Worker:
                 f"the server follows another specification than {self.config.table.spec} here: agree on one"
             )
 
-    def _site(self, beside: Beside) -> tuple[TorchSite, Base]:
+    def _site(self, labels: str) -> tuple[TorchSite, Base]:
         """This site's rows on the base model, with the heads that the federation has."""
+        if self._loaded is None or self._loaded[0] != labels:
+            self._loaded = labels, *self._load(labels)
+        return self._loaded[1:]
+
+    def _load(self, labels: str) -> tuple[TorchSite, Base]:
         spec, places, held = self.config.spec, self.config.places(), self.config.rows()
         torch.set_num_threads(places.plan.threads)
         base = load_base(
             places.model,
-            labels=[int(n) for n in json.loads(str(beside["labels"]))],
+            labels=[int(n) for n in json.loads(labels)],
             seed=spec.seed,
             plan=places.plan,
             targets=spec.model.targets,
@@ -163,3 +189,14 @@ def _folder(beside: Beside) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise FedLeaseError(f"the server calls its run {name!r}, which is no name of one")
     return name
+
+
+def main() -> None:
+    """Work for a site until ended: ``python -m fedlease.deploy.worker SITE.toml ADDRESS``."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    path, address = sys.argv[1:]
+    answer(address, Worker(read_site(Path(path))))
+
+
+if __name__ == "__main__":
+    main()

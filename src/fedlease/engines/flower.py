@@ -14,7 +14,7 @@ from fedlease.core.progress import Progress, Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
-from fedlease.engines.flower_records import from_records, to_records
+from fedlease.engines.flower_messages import from_records, to_records
 from fedlease.engines.roster import Roster
 from fedlease.engines.uploads import Uploads
 

@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Fact, Message
-from fedlease.engines.flower_records import from_records, to_records
+from fedlease.engines.flower_messages import from_records, to_records
 from fedlease.engines.mailbox import Address, Mailbox
 
 log = logging.getLogger(__name__)
