@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message, RecordDict
 from grid import Clock, FakeGrid, Node
+from rich.console import Console
 from runs import Make, files
 
 import fedlease
@@ -23,6 +25,7 @@ from fedlease.deploy.site_config import read_site
 from fedlease.deploy.worker import Worker
 from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.spec import read_spec
+from fedlease.report.summary import run_report
 
 CLIENTS = ("answers-0", "answers-1", "tone-0", "tone-1")
 
@@ -99,6 +102,9 @@ def test_a_run_over_sites_equals_the_run_in_one_process(method: str, spec_of: Ma
     for key in ("bytes", "metrics", "loss", "rows"):
         assert [entry[key] for entry in got.record["rounds"]] == [e[key] for e in expected.record["rounds"]]
     assert got.record["status"] == "complete"
+    screen = Console(file=io.StringIO(), width=100)
+    screen.print(run_report(got.record))  # a record is a record, whoever carried the messages
+    assert "tone-0" in screen.file.getvalue()  # type: ignore[attr-defined]
     assert got.record["parameters"] == expected.record["parameters"]
     for name, facts in got.record["clients"].items():
         known = expected.record["clients"][name]

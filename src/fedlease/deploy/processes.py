@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,9 +85,20 @@ class Processes:
     logs: Path
     environment: Mapping[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _again: dict[str, tuple[Sequence[str], float]] = field(default_factory=dict)
 
-    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a process whose output is added to ``NAME.log``."""
+    def start(self, name: str, arguments: Sequence[str], again: float = 0.0) -> subprocess.Popen[bytes]:
+        """Start a process whose output is added to ``NAME.log``.
+
+        Args:
+            name: to end it by.
+            arguments: the command.
+            again: seconds in which `check` starts it again if it has ended.
+        """
+        self._again[name] = arguments, time.monotonic() + again
+        return self._start(name, arguments)
+
+    def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
@@ -106,8 +118,13 @@ class Processes:
         Raises:
             FedLeaseError: with its name and the end of its log.
         """
-        for name, process in self.running.items():
-            if process.poll() is not None:
+        for name, process in list(self.running.items()):
+            if process.poll() is None:
+                continue
+            arguments, end = self._again[name]
+            if time.monotonic() < end:
+                self._start(name, arguments)
+            else:
                 raise FedLeaseError(
                     f"{name} ended with status {process.returncode}: {last_line(self.logs / f'{name}.log')}"
                 )
@@ -116,7 +133,7 @@ class Processes:
         """End one process and all below it; with ``kill`` at once, as a power cut would."""
         process = self.running.pop(name, None)
         if process is not None:
-            _end(process, kill=kill)
+            _end([process], kill=kill)
 
     def __enter__(self) -> Processes:
         return self
@@ -124,8 +141,8 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in reversed(list(self.running)):
-            self.end(name)
+        _end(list(reversed(self.running.values())))
+        self.running.clear()
 
 
 def last_line(path: Path) -> str:
@@ -136,18 +153,21 @@ def last_line(path: Path) -> str:
     return (ours or lines or ["it said nothing"])[-1]
 
 
-def _end(process: subprocess.Popen[bytes], *, kill: bool) -> None:
-    family = _family(process.pid)
-    for one in family[:1] if not kill else family:
+def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) -> None:
+    """End processes and all below them, all at once: first politely, then whoever is left."""
+    families = [_family(process.pid) for process in processes]
+    everybody = [one for family in families for one in family]
+    for one in everybody if kill else [family[0] for family in families if family]:
         with suppress(psutil.NoSuchProcess):
             one.kill() if kill else one.terminate()
-    _, left = psutil.wait_procs(family, timeout=PATIENCE)
+    _, left = psutil.wait_procs(everybody, timeout=PATIENCE)
     for one in left:
         with suppress(psutil.NoSuchProcess):
             one.kill()
     psutil.wait_procs(left, timeout=PATIENCE)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE)
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -118,7 +118,11 @@ def _resolved(spec: Spec, beside: Path, facts: Mapping[ClientId, Mapping[str, Fa
         "beside": str(beside),
         "root": None,
         "engine": "flower",
-        "plan": {"device": spec.model.device, "precision": spec.model.precision, "why": "each site's own"},
+        "plan": {
+            **{key: getattr(spec.model, key) for key in ("device", "precision", "attention")},
+            "threads": spec.model.threads or "auto",
+            "why": "what it comes to is each site's own",
+        },
         "model": {"path": spec.model.name, "fingerprint": first["model"]},
         "clients": _clients(spec, facts),
     }

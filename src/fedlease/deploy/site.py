@@ -16,6 +16,10 @@ from fedlease.deploy.site_config import SiteConfig
 
 LOCAL = "127.0.0.1"
 
+AWAY = 120.0
+"""Seconds in which a SuperNode that is not let in tries again: a server takes one that was killed for there for
+up to a minute, and turns its key away meanwhile."""
+
 
 @contextmanager
 def sockets() -> Iterator[Path]:
@@ -44,7 +48,7 @@ def start_site(processes: Processes, config: SiteConfig, path: Path, at: Path) -
     supernode = _supernode(config, address)
     work = [sys.executable, "-m", "fedlease.deploy.worker", str(path.resolve()), str(address)]
     processes.start(f"{config.name}.worker", work)
-    processes.start(config.name, supernode)
+    processes.start(config.name, supernode, AWAY)
 
 
 def _supernode(config: SiteConfig, address: Path) -> list[str]:
