@@ -2,8 +2,8 @@
 
     python benchmarks/flower_overhead.py --sites 2 --rounds 4 [--tls] [--json overhead.json]
 
-Flower's fixed waits are in it: a site looks for messages every 3 s, and looks every 0.5 s for the answer of the
-process it starts for each message, which imports Flower first. The server's side looks every 0.5 s.
+Flower's fixed waits are in it: a site looks for messages every 3 s, and every 0.5 s for the answer of the process
+it starts for each message, which imports Flower first. The server's side looks every 0.5 s.
 """
 
 from __future__ import annotations

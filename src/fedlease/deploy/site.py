@@ -17,8 +17,8 @@ from fedlease.deploy.site_config import SiteConfig
 LOCAL = "127.0.0.1"
 
 AWAY = 120.0
-"""Seconds in which a SuperNode that is not let in tries again: a server takes one that was killed for there for
-up to a minute, and turns its key away meanwhile."""
+"""Seconds in which a SuperNode that is not let in tries again: for up to a minute a server takes one that was
+killed to be there still, and turns its key away."""
 
 
 @contextmanager
