@@ -138,6 +138,7 @@ def _clients(spec: Spec, facts: Mapping[ClientId, Mapping[str, Fact]]) -> dict[C
             "labels": json.loads(str(said["labels"])),
             "train_rows": said["train_rows"],
             "test_rows": said["test_rows"],
+            "shared_test_rows": bool(said["shared_test_rows"]),
             "rows_hash": said["rows"],
             "model": said["model"],
         }

@@ -56,7 +56,7 @@ def leaving_of(spec: Spec, modules: Modules, client: ClientId) -> list[Leaving]:
     state = algorithm.init(modules, spec.seed)
     for _ in drive(algorithm, state, watched, done=0, rounds=spec.rounds, score_every=spec.score_every):
         pass
-    hello = ("client", "train_rows", "test_rows", "labels", "rows", "model")
+    hello = ("client", "train_rows", "test_rows", "shared_test_rows", "labels", "rows", "model")
     found = [Leaving("hello", 1, {}, hello, 0)]
     for task, messages in watched.seen.items():
         largest = max(messages, key=lambda message: describe(message)["bytes"])

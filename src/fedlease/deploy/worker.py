@@ -91,6 +91,7 @@ class Worker:
             "client": self.config.name,
             "train_rows": len(held.train),
             "test_rows": len(held.test),
+            "shared_test_rows": held.shared_test,
             "labels": json.dumps(list(held.labels)),
             "rows": self._sealed(rows_hash(held)),
             "model": model_files(self.config.places().model),

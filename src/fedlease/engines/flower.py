@@ -93,14 +93,13 @@ class Flower:
             for client, message in sorted(down.items())
         }
         came = self.roster.mail.ask(questions, self.roster.where, TASK, str(number), self.terms.deadline)
-        reasons, up = dict(came.failed), {}
+        reasons, up, reports = dict(came.failed), {}, dict[ClientId, Mapping[str, str | int | float]]()
         for client, records in sorted(came.records.items()):
             try:
-                up[client], beside = from_records(records)
+                up[client], reports[client] = from_records(records)
             except FedLeaseError as error:
                 reasons[client] = str(error)
-            else:
-                self._tell(task, client, number, beside)
+        self._tell(task, number, reports)
         for client, message in up.items():
             self.traffic.count(task, client, down[client], message)
         answers, refused = self.uploads.check(task, down, up)
@@ -144,13 +143,20 @@ class Flower:
                 f"and {needed} are needed (exchange.{key}): {said}"
             )
 
-    def _tell(self, task: str, client: ClientId, number: int, beside: Mapping[str, str | float]) -> None:
-        """Pass on what a site reports of its work, which may be anything, as far as it makes sense."""
-        rows, seconds, loss = (_number(beside.get(key)) for key in ("rows", "seconds", "loss"))
-        if rows is not None and seconds is not None and rows >= 0 and seconds >= 0:
-            purpose, done = ("score", int(rows)) if task == SCORE else ("train", int(rows))
-            said = None if purpose == "score" else loss
-            self.watch(Progress(client, number, purpose, done, done, done, said, seconds))
+    def _tell(self, task: str, number: int, reports: Mapping[ClientId, Mapping[str, object]]) -> None:
+        """Pass on what sites report of their work, which may be anything, as far as it makes sense.
+
+        Sites compute side by side, so of their seconds only those of the slowest count.
+        """
+        seconds = {client: _number(report.get("seconds")) for client, report in reports.items()}
+        slowest = max(reports, key=lambda client: (seconds[client], client), default="")
+        for client, report in reports.items():
+            rows = int(_number(report.get("rows")))
+            purpose = "score" if task == SCORE else "train"
+            said = report.get("loss")
+            loss = None if task == SCORE or said != _number(said) else _number(said)
+            spent = seconds[client] if client == slowest else 0.0
+            self.watch(Progress(client, number, purpose, rows, rows, rows, loss, spent))
 
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero.
@@ -163,9 +169,10 @@ class Flower:
         return taken
 
 
-def _number(value: object) -> float | None:
-    """The value as a finite number, if it is one."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _number(value: object) -> float:
+    """The value if it is a finite number of 0 or more, else 0."""
+    good = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    return float(value) if good else 0.0  # type: ignore[arg-type]
 
 
 def _word(version: tuple[int, ...] | list[int]) -> str:
