@@ -30,7 +30,7 @@ QUIET = {
 }
 """What keeps Flower from asking the network for anything but its server, and from idling."""
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds that processes have to end by themselves."""
 
 PR_SET_PDEATHSIG = 1
