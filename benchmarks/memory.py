@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--model smollm2] [--rows 8] [--tokens 256] [--answer 64] [--steps 5]
 
-Each kind of base has a process of its own, which loads it, puts a mixture of experts on it, and scores, trains
-and scores as a client does: one batch of rows without padding, a full one in every step. Peaks are of the
-whole process, Python and its libraries included, as the kernel counts them (VmHWM, so on Linux alone). Losses
-are those of the rows that are trained on, before and after.
+Each kind of base has a process of its own, which loads it, puts a mixture of experts on it, and scores,
+trains, and scores as a client does: one batch of rows without padding, a full one in every step. Peaks are
+of the whole process, Python and its libraries included, as the kernel counts them (VmHWM, so on Linux
+alone). Losses are those of the rows that are trained on, before and after.
 """
 
 from __future__ import annotations

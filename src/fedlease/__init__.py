@@ -11,7 +11,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # whoever wants the log says where it goes
 
 __version__ = "0.1.0"
 __all__ = ["Allocation", "FedLeaseError", "Run", "Spec", "allocate", "load", "resume", "run"]

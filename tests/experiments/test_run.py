@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from rich.console import Console
 from runs import Make, core_model, federation_of
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 import fedlease
 from fedlease.algorithms.registry import methods
+from fedlease.cli.live import Live
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.params import parameters
 from fedlease.experiments.spec import make_spec
@@ -170,3 +173,20 @@ def test_real_model_on_real_text(glue: Path, minilm: str, tmp_path: Path) -> Non
     assert sum(last.values()) < sum(first.values())
     seconds = run.record["rounds"][-2]["seconds"]  # not scored: training alone
     assert seconds["other"] < 0.05 * seconds["total"]
+
+
+def test_a_refused_upload_is_named_in_the_record(spec_of: Any, tmp_path: Path) -> None:
+    """With a limit of just above the median some client is always above it."""
+    spec = spec_of(rounds=2, method={"name": "fedit", "rank": 2}, exchange={"norm_factor": 1.0001})
+    screen = io.StringIO()
+    record = fedlease.run(spec, tmp_path / "run", observer=Live(Console(file=screen, width=160))).record
+    left_out = [one for entry in record["rounds"] for one in entry.get("left_out", [])]
+    assert left_out
+    for one in left_out:
+        assert one["task"] == "train"
+        assert "more than 1.0001 times the median" in one["reason"]
+        assert f"{one['client']} is left out of train: it sent weights of norm" in screen.getvalue()
+    assert record["spec"]["exchange"]["norm_factor"] == 1.0001
+    plain = fedlease.run(spec_of(rounds=1, method={"name": "fedit", "rank": 2}), tmp_path / "plain").record
+    assert "exchange" not in plain["spec"]
+    assert "left_out" not in plain["rounds"][0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fedlease.cli import organisations
 from fedlease.cli.export import export
 from fedlease.cli.predict import predict
 from fedlease.cli.route import route
@@ -51,7 +52,7 @@ def main() -> None:
             raise
         print(
             "fedlease: stopped; rounds that were done are kept: 'fedlease resume DIR' goes on with a run, "
-            "the same 'fedlease sweep' or 'fedlease demo' with theirs",
+            "the same 'fedlease sweep', 'fedlease demo' or 'fedlease deploy' with theirs",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
@@ -167,6 +168,10 @@ def sweep(
     options = {} if jobs is None else {"processes": jobs}
     asked = Sweep([find(name) for name in dict.fromkeys(names)], size, out, chosen, **options)
     run_sweep(console(), asked, dry_run)
+
+
+app.command()(organisations.deploy)
+app.command()(organisations.site)
 
 
 @app.command()

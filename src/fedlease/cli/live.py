@@ -127,6 +127,12 @@ class Live:
             highlight=False,
             soft_wrap=True,
         )
+        for one in entry.get("left_out", ()):
+            self._console.print(
+                f"    {one['client']} is left out of {one['task']}: it {one['reason']}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def end(self, seconds: float) -> None:
         """Stop the live line."""

@@ -8,14 +8,21 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from fedlease.core.protocols import Algorithm, ClientId, Clients, Metrics
+from fedlease.core.weights import Weights
 from fedlease.engines.exchange import SCORE, Traffic
 
 
 class Engine(Clients, Protocol):
-    """Clients whose traffic is counted."""
+    """Clients whose traffic is counted.
+
+    Attributes:
+        kept: what a checkpoint needs of every client's private memory: the memory itself, or what names it.
+    """
+
+    kept: dict[ClientId, Weights]
 
     def take_traffic(self) -> Traffic:
-        """Return the bytes counted so far and start again at zero."""
+        """Return what was counted so far and start again at zero."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Round:
         number: the round, from 1.
         state: the method's state after it.
         metrics: each client's scores with the model it would use now; empty in rounds that are not scored.
-        traffic: bytes exchanged.
+        traffic: bytes exchanged, and whose answers were left out.
         seconds: wall time of the round with its scoring.
     """
 

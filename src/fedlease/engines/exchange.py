@@ -1,4 +1,4 @@
-"""What every engine does with a message: do a client's task, check what comes up, count bytes."""
+"""What every engine does with a message: do a client's task, count bytes, note who was left out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Algorithm, ClientId, Message, Site
 from fedlease.core.weights import Weights, nbytes
 
 SCORE = "score"
 """The task every engine answers for every method: the metrics of what `serve` and `deploy` give."""
+
+FINISH = "finish"
+"""The task that sites do after the last round: write down the model each uses from now on."""
 
 
 def run_task(
@@ -25,24 +25,23 @@ def run_task(
     return algorithm.tasks[task](down, kept, site)
 
 
-def accept(up: Message, client: ClientId, where: str) -> Message:
-    """Check a client's upload before a method sees it: the one place where uploads pass.
+@dataclass(frozen=True)
+class LeftOut:
+    """A client whose answer a round did without.
 
-    Raises:
-        FedLeaseError: a tensor holds NaN or infinity; the message names the client, round and tensor.
+    Attributes:
+        client, task: whose answer, to what.
+        reason: why, to be read after the client's name: ``"did not answer in 60 s"``.
     """
-    for name, tensor in up.weights.items():
-        if not torch.isfinite(tensor).all():
-            raise FedLeaseError(
-                f"{where}: client {client} sent NaN or infinity in {name}; lower training.learning_rate "
-                "or look at this client's rows"
-            )
-    return up
+
+    client: ClientId
+    task: str
+    reason: str
 
 
 @dataclass
 class Traffic:
-    """Bytes that crossed the wire, by direction, client and part of the adapter.
+    """What was exchanged: bytes by direction, client and part of the adapter, and who was left out.
 
     Models sent out only to be scored are counted under ``score``: a deployed client would already hold them.
     """
@@ -50,6 +49,7 @@ class Traffic:
     up: dict[ClientId, dict[str, int]] = field(default_factory=dict)
     down: dict[ClientId, dict[str, int]] = field(default_factory=dict)
     score: dict[ClientId, dict[str, int]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def count(self, task: str, client: ClientId, down: Message, up: Message) -> None:
         """Add one exchange."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from fedlease.core.protocols import Algorithm, ClientId, Message, Site
 from fedlease.core.weights import Weights
-from fedlease.engines.exchange import Traffic, accept, run_task
+from fedlease.engines.exchange import LeftOut, Traffic, run_task
+from fedlease.engines.uploads import Uploads
 
 
 class InProcess:
@@ -15,7 +16,7 @@ class InProcess:
 
     Attributes:
         kept: every client's private memory, what a real site would hold on its own disk.
-        traffic: the bytes exchanged since the last `take_traffic`.
+        traffic: what was exchanged since the last `take_traffic`.
     """
 
     def __init__(
@@ -23,8 +24,10 @@ class InProcess:
         algorithm: Algorithm[Any],
         sites: Mapping[ClientId, Site],
         kept: Mapping[ClientId, Weights] | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self._algorithm = algorithm
+        self._uploads = uploads or Uploads()
         self._sites = dict(sorted(sites.items()))
         self.kept: dict[ClientId, Weights] = dict(kept or {})
         self.traffic = Traffic()
@@ -35,17 +38,23 @@ class InProcess:
         return tuple(self._sites)
 
     def each(self, task: str, down: Mapping[ClientId, Message]) -> dict[ClientId, Message]:
-        """Do the task at every client named, in the order of their names."""
-        answers = {}
+        """Do the task at every client named, in the order of their names.
+
+        A refused answer counts as none: what the client kept stays as it was.
+        """
+        came, keeps = {}, {}
         for client in sorted(down):
             kept = self.kept.get(client, {})
-            up, keeps = run_task(self._algorithm, task, down[client], kept, self._sites[client])
-            answers[client] = accept(up, client, f"task {task}, round {down[client].facts.get('round', '?')}")
-            self.kept[client] = keeps
-            self.traffic.count(task, client, down[client], up)
+            came[client], keeps[client] = run_task(
+                self._algorithm, task, down[client], kept, self._sites[client]
+            )
+            self.traffic.count(task, client, down[client], came[client])
+        answers, refused = self._uploads.check(task, down, came)
+        self.kept |= {client: keeps[client] for client in answers}
+        self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(refused.items())]
         return answers
 
     def take_traffic(self) -> Traffic:
-        """Return the bytes counted so far and start again at zero."""
+        """Return what was counted so far and start again at zero."""
         taken, self.traffic = self.traffic, Traffic()
         return taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def read_rows(spec: Spec, places: Places) -> dict[ClientId, ClientData]:
     Raises:
         FedLeaseError: rows that are not there, too few, or cannot be read.
     """
-    return federate(_plans(spec, places.beside), places.root, spec.seed, held_out=spec.data.held_out)
+    return federate(plans(spec.clients, places.beside), places.root, spec.seed, held_out=spec.data.held_out)
 
 
 def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path | None = None) -> Federation:
@@ -128,7 +128,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     }
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
-        train, test = _encoded(client, held, task, base, model.max_length)
+        train, test = encoded(client, held, task, base.tokenizer, model.max_length)
         parts = (client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch)
         sites[client] = TorchSite(*parts) if memory is None else RememberingSite(*parts, memory, context)
         facts[client] = {
@@ -149,35 +149,37 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     return Federation(algorithm, base, sites, plan, task.metric, facts)
 
 
-def _encoded(
-    client: ClientId, held: ClientData, task: Task, base: Base, max_length: int
+def encoded(
+    client: ClientId, held: ClientData, task: Task, tokenizer: Any, max_length: int
 ) -> tuple[Encoded, Encoded]:
+    """Tokenise a client's training and test rows."""
     found = []
     for kind, rows in (("training", held.train), ("test", held.test)):
         try:
-            found.append(task.encode(rows, base.tokenizer, max_length))
+            found.append(task.encode(rows, tokenizer, max_length))
         except FedLeaseError as error:
             raise FedLeaseError(f"client {client}, {kind} rows: {error}") from error
     return found[0], found[1]
 
 
-def _plans(spec: Spec, beside: Path) -> list[ClientPlan]:
-    plans = []
-    for entry in spec.clients:
+def plans(entries: Iterable[ClientSpec], beside: Path) -> list[ClientPlan]:
+    """What each client is to hold; files are meant from the folder ``beside``."""
+    found = []
+    for entry in entries:
         source, *mixed_with = map(find, entry.names) if entry.names else (_source(entry, beside),)
         group = None if entry.split is None else Group(entry.name, entry.ids, entry.split)
-        plans += [
+        found += [
             ClientPlan(
                 client, source, entry.task, entry.train_rows, entry.test_rows, tuple(mixed_with), group
             )
             for client in entry.ids
         ]
-    return plans
+    return found
 
 
 def sources_of(spec: Spec, beside: Path, client: ClientId) -> tuple[Source, ...]:
     """Return where a client's rows come from."""
-    return next(plan.sources for plan in _plans(spec, beside) if plan.name == client)
+    return next(plan.sources for plan in plans(spec.clients, beside) if plan.name == client)
 
 
 def _source(entry: ClientSpec, beside: Path) -> Source:

@@ -11,13 +11,14 @@ from typing import Any
 from safetensors.torch import save
 
 from fedlease.core.files import write_bytes
-from fedlease.engines.drive import Round, drive
 from fedlease.engines.inprocess import InProcess
+from fedlease.engines.uploads import Uploads
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
 from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.results import Run
+from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
@@ -106,27 +107,17 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
     with store.locked():
         algorithm = federation.algorithm
-        size = count(
-            federation.base.model
-        )  # before an adapter is on it; the head is that of the fewest labels
+        # before an adapter is on it; the head is that of the fewest labels
+        size = count(federation.base.model)
         first = algorithm.init(federation.base.modules, spec.seed)
         found = store.load(type(first)) or Checkpoint(0, first, {}, History())
-        state, history = found.state, found.history
-        where = surroundings(libraries(spec.model.quantization))
+        history, where = found.history, surroundings(libraries(spec.model.quantization))
         history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
-        engine = InProcess(algorithm, federation.sites, found.kept)
+        uploads = Uploads.of(algorithm, federation.base.modules, spec.exchange.norm_factor)
+        engine = InProcess(algorithm, federation.sites, found.kept, uploads)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
-        for result in drive(
-            algorithm, state, engine, done=found.round, rounds=spec.rounds, score_every=spec.score_every
-        ):
-            state = result.state
-            entry = _entry(result, meter)
-            history.rounds.append(entry)
-            wrote = perf_counter()
-            store.save(Checkpoint(result.number, state, engine.kept, history))
-            store.write_record("running", history, _facts(federation, size, state))
-            meter.round(entry, perf_counter() - wrote)
+        state = go_on(store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter)
         _write_adapters(store.folder, federation, state, engine)
         facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
         store.write_record("complete", history, {**facts, "files": store.sums()})
@@ -141,26 +132,6 @@ def _facts(federation: Federation, size: int, state: Any) -> dict[str, Any]:
         "metric": federation.metric,
         **facts,
         "parameters": told(federation.algorithm, federation.base.modules, size, facts),
-    }
-
-
-def _entry(result: Round, meter: Meter) -> dict[str, Any]:
-    """What the record tells of one round. Writing its checkpoint counts in the next round."""
-    measured = meter.take()
-    total = result.seconds + measured.write_seconds
-    return {
-        "round": result.number,
-        "metrics": {client: dict(scores) for client, scores in result.metrics.items()},
-        "loss": measured.loss,
-        "rows": measured.rows,
-        "bytes": result.traffic.total(),
-        "seconds": {
-            "total": total,
-            "train": measured.train_seconds,
-            "score": measured.score_seconds,
-            "other": total - measured.train_seconds - measured.score_seconds,
-            "reused": measured.reused_seconds,
-        },
     }
 
 

@@ -24,6 +24,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import Algorithm, Checks
 from fedlease.data.splits import SPLITS
 from fedlease.experiments.clients import ClientSpec, Table
+from fedlease.experiments.exchange import ExchangeSpec
 from fedlease.experiments.overrides import set_value
 from fedlease.tasks import TASKS
 from fedlease.tasks.base import Task
@@ -88,6 +89,7 @@ class Spec(Table):
         score_every: clients are scored in every such round and in the last.
         method: ``name`` and its settings.
         generation: template and length of texts, where the clients' task is generation.
+        exchange: when uploads are refused.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
@@ -99,6 +101,7 @@ class Spec(Table):
     training: Training = Training()
     data: DataSpec = DataSpec()
     generation: Generation = Generation()
+    exchange: ExchangeSpec = ExchangeSpec()
     clients: tuple[ClientSpec, ...]
 
     @model_validator(mode="after")
@@ -127,6 +130,8 @@ class Spec(Table):
         told: dict[str, Any] = write(self)
         if self.clients[0].task != "generation":
             told.pop("generation", None)
+        if self.exchange == ExchangeSpec():  # records are those of versions without it
+            told.pop("exchange", None)
         return told
 
     @property
@@ -207,7 +212,12 @@ def _one_line(error: ValidationError) -> str:
 
 
 def _known(path: tuple[int | str, ...]) -> list[str]:
-    tables: dict[str, Any] = {"model": ModelSpec, "data": DataSpec, "clients": ClientSpec}
+    tables: dict[str, Any] = {
+        "model": ModelSpec,
+        "data": DataSpec,
+        "clients": ClientSpec,
+        "exchange": ExchangeSpec,
+    }
     settings: dict[str, Any] = {"training": Training, "generation": Generation}
     if path and path[0] in settings:
         return [field.name for field in fields(settings[str(path[0])])]

@@ -1,0 +1,73 @@
+"""Between the short-lived process that Flower starts for a message and the site's worker, which stays.
+
+A Unix socket in a folder of the site's own account; what goes over it are bytes, never pickled objects.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.wired import Wired
+
+PATIENCE = 300.0
+"""Seconds that a worker has to be there: it imports and loads much."""
+
+Told = tuple[str, Wired | None, dict[str, Any]]
+"""What kind of message, its bytes if it has any, and the values beside it."""
+
+Handler = Callable[[str, Wired, dict[str, Any]], Told]
+
+
+def send(to: Connection, told: Told) -> None:
+    """Send one message."""
+    kind, wired, beside = told
+    head = {"kind": kind, "beside": beside}
+    if wired is not None:
+        head |= {"facts": wired.facts, "digest": wired.digest}
+    to.send_bytes(json.dumps(head).encode())
+    to.send_bytes(wired.weights if wired is not None else b"")
+
+
+def receive(by: Connection) -> Told:
+    """Receive one message."""
+    head, weights = json.loads(by.recv_bytes()), by.recv_bytes()
+    wired = Wired(weights, head["facts"], head["digest"]) if "facts" in head else None
+    return head["kind"], wired, head["beside"]
+
+
+def ask(address: str, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
+    """Ask the worker, waiting until it is there.
+
+    Raises:
+        FedLeaseError: it is not there, or ended over the question.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with Client(address, "AF_UNIX") as worker:
+                send(worker, (kind, wired, beside))
+                return receive(worker)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if time.monotonic() > end:
+                raise FedLeaseError(f"no worker of the site is there after {PATIENCE:g} s") from error
+            time.sleep(0.2)
+        except (EOFError, OSError) as error:
+            raise FedLeaseError("the worker of the site ended over the question") from error
+
+
+def answer(address: str, handler: Handler) -> None:
+    """Answer questions, one after the other, for ever."""
+    with Listener(address, "AF_UNIX") as listener:
+        while True:
+            try:
+                with listener.accept() as asker:
+                    kind, wired, beside = receive(asker)
+                    if wired is not None:
+                        send(asker, handler(kind, wired, beside))
+            except (EOFError, OSError, ValueError, KeyError):
+                continue  # whoever asked is gone; Flower asks again

@@ -1,0 +1,57 @@
+"""The log of all that left a site: a line of JSON for every message, added before it goes, never changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.protocols import Message
+from fedlease.core.wire import to_wire
+
+
+def describe(message: Message) -> dict[str, Any]:
+    """Return what a message holds: every tensor with its shape, dtype and bytes, every fact, a digest."""
+    wired = to_wire(message)
+    tensors = {
+        name: {
+            "shape": list(tensor.shape),
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "bytes": tensor.numel() * tensor.element_size(),
+        }
+        for name, tensor in message.weights.items()
+    }
+    return {
+        "tensors": tensors,
+        "facts": dict(message.facts),
+        "bytes": len(wired.weights) + len(wired.facts.encode()),
+        "digest": wired.digest,
+    }
+
+
+def note(path: Path, run: str, task: str, round: int, message: Message) -> None:
+    """Add a line for a message that is about to be sent, and see it on the disk first.
+
+    Raises:
+        FedLeaseError: it cannot be written; then the message must not go.
+    """
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": run,
+        "task": task,
+        "round": round,
+        **describe(message),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, (json.dumps(line) + "\n").encode())
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise FedLeaseError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,181 @@
+"""Clients at other organisations, reached over a Flower Grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.progress import Progress, Watch, unwatched
+from fedlease.core.protocols import Algorithm, ClientId, Message
+from fedlease.core.weights import Weights
+from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
+from fedlease.engines.flower_messages import from_records, to_records
+from fedlease.engines.roster import Roster
+from fedlease.engines.uploads import Uploads
+
+TASK = "train.task"
+"""Flower's message type for a task of a method; which one is said beside the message."""
+
+VERSION = "kept.version"
+"""The name under which a checkpoint holds which version of its memory a client is at, int64 [3]."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """When an exchange is over.
+
+    Attributes:
+        deadline: seconds to wait for answers.
+        quorum: the share of the sites to be asked whose answers a round needs to count.
+        initial_quorum: the same in the first rounds, in which a method gets to know the sites.
+    """
+
+    deadline: float = 3600.0
+    quorum: float = 0.5
+    initial_quorum: float = 1.0
+
+
+@dataclass
+class Flower:
+    """The `Clients` of a federation of sites: an exchange is over when all answered or its time is up.
+
+    Who is late, fails, or sends what cannot be used is left out and named. What a client keeps is on its
+    site's disk, in versions: each question says which version the answer is to start from, so that an answer
+    that was not used leaves no trace, and a server that goes on from a checkpoint takes sites back with it.
+
+    Attributes:
+        algorithm: the method, for how long its first phase is.
+        roster: where the sites are.
+        uploads: what their answers must be.
+        terms: when an exchange is over.
+        about: what goes beside every message: the run and what the sites need to know of it.
+        session: a number that no earlier start of this run had.
+        kept: client -> `VERSION`.
+        watch: told what sites report of their work.
+    """
+
+    algorithm: Algorithm[Any]
+    roster: Roster
+    uploads: Uploads
+    terms: Terms
+    about: Mapping[str, str | float]
+    session: int = 1
+    kept: dict[ClientId, Weights] = field(default_factory=dict)
+    watch: Watch = unwatched
+    traffic: Traffic = field(default_factory=Traffic)
+    _exchanges: int = 0
+    _safe: dict[ClientId, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._safe = {client: self._version(client) for client in self.kept}
+
+    @property
+    def ids(self) -> tuple[ClientId, ...]:
+        """The sites that are there now."""
+        return tuple(self.roster.where())
+
+    def each(self, task: str, down: Mapping[ClientId, Message]) -> dict[ClientId, Message]:
+        """Ask the sites and return the answers that can be used, sorted by client.
+
+        Raises:
+            FedLeaseError: fewer answers than the quorum; the run goes on from its last checkpoint.
+        """
+        self._exchanges += 1
+        number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
+        version = (number, self.session, self._exchanges)
+        questions = {
+            client: to_records(message, self._beside(task, client, version))
+            for client, message in sorted(down.items())
+        }
+        came = self.roster.mail.ask(questions, self.roster.where, TASK, str(number), self.terms.deadline)
+        reasons, up, reports = dict(came.failed), {}, dict[ClientId, Mapping[str, str | int | float]]()
+        for client, records in sorted(came.records.items()):
+            try:
+                up[client], reports[client] = from_records(records)
+            except FedLeaseError as error:
+                reasons[client] = str(error)
+        self._tell(task, number, reports)
+        for client, message in up.items():
+            self.traffic.count(task, client, down[client], message)
+        answers, refused = self.uploads.check(task, down, up)
+        reasons |= refused
+        reasons |= dict.fromkeys(self._absent(down), "cannot be reached")
+        self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(reasons.items())]
+        if task not in (SCORE, FINISH):
+            self.kept |= {client: {VERSION: torch.tensor(version)} for client in answers}
+            self._demand(task, number, len(answers), reasons)
+        return answers
+
+    def _absent(self, down: Mapping[ClientId, Message]) -> list[ClientId]:
+        """Who was not asked for not being there."""
+        there = {*down, *self.ids}
+        return [client for client in self.roster.expected if client not in there]
+
+    def _beside(self, task: str, client: ClientId, version: tuple[int, ...]) -> dict[str, str | float]:
+        """What a site needs to know beside the message."""
+        return {
+            **self.about,
+            "task": task,
+            "kept": self._version(client),
+            "safe": self._safe.get(client, ""),
+            "next": _word(version),
+        }
+
+    def _version(self, client: ClientId) -> str:
+        """The version of its memory that a client is at; empty where it has none."""
+        return _word(self.kept[client][VERSION].tolist()) if client in self.kept else ""
+
+    def _demand(self, task: str, number: int, answers: int, reasons: Mapping[ClientId, str]) -> None:
+        """Refuse a round that too few of those who were to be asked took part in."""
+        first = number <= getattr(self.algorithm, "warmup_rounds", 1)
+        key = "initial_quorum" if first else "quorum"
+        asked = answers + len(reasons)
+        needed = math.ceil(getattr(self.terms, key) * asked)
+        if answers < needed:
+            said = "; ".join(f"{client} {why}" for client, why in sorted(reasons.items()))
+            raise FedLeaseError(
+                f"task {task}, round {number}: {answers} of {asked} sites gave an answer that can be used, "
+                f"and {needed} are needed (exchange.{key}): {said}"
+            )
+
+    def _tell(self, task: str, number: int, reports: Mapping[ClientId, Mapping[str, object]]) -> None:
+        """Pass on what sites report of their work, which may be anything, as far as it makes sense.
+
+        Sites compute side by side, so of their seconds only those of the slowest count.
+        """
+        seconds = {client: _number(report.get("seconds")) for client, report in reports.items()}
+        slowest = max(reports, key=lambda client: (seconds[client], client), default="")
+        for client, report in reports.items():
+            rows = int(_number(report.get("rows")))
+            purpose = "score" if task == SCORE else "train"
+            said = report.get("loss")
+            loss = None if task == SCORE or said != _number(said) else _number(said)
+            spent = seconds[client] if client == slowest else 0.0
+            self.watch(Progress(client, number, purpose, rows, rows, rows, loss, spent))
+
+    def take_traffic(self) -> Traffic:
+        """Return what was counted so far and start again at zero.
+
+        The round loop does so at the end of a round and makes its checkpoint before the next: sites may then
+        forget what is older than the checkpoint.
+        """
+        self._safe = {client: self._version(client) for client in self.kept}
+        taken, self.traffic = self.traffic, Traffic()
+        return taken
+
+
+def _number(value: object) -> float:
+    """The value if it is a finite number of 0 or more, else 0."""
+    good = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    return float(value) if good else 0.0  # type: ignore[arg-type]
+
+
+def _word(version: tuple[int, ...] | list[int]) -> str:
+    """The name of a version: round, session, exchange."""
+    number, session, exchange = version
+    return f"round-{number:06d}.{session}.{exchange}"

@@ -1,0 +1,56 @@
+"""What Flower carries: the bytes of a message, or what went wrong, as records of a Flower message.
+
+Every message of the server starts a process at a site, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.wired import Wired
+
+FAILED = "failed"
+"""The key under which a site says why it gives no answer."""
+
+Beside = Mapping[str, str | int | float]
+"""Plain values that go with a message and that no method sees."""
+
+
+def pack(wired: Wired, beside: Beside) -> RecordDict:
+    """Put a message's bytes in records.
+
+    The tensors travel as one array, which Flower cuts in pieces where it is large.
+    """
+    array = Array("uint8", (len(wired.weights),), "safetensors", wired.weights)
+    body = ConfigRecord({"facts": wired.facts, "digest": wired.digest})
+    return RecordDict(
+        {"weights": ArrayRecord({"all": array}), "body": body, "beside": ConfigRecord(dict(beside))}
+    )
+
+
+def failure(reason: str) -> RecordDict:
+    """Put the reason why there is no answer in records."""
+    return RecordDict({"beside": ConfigRecord({FAILED: reason})})
+
+
+def unpack(records: RecordDict) -> tuple[Wired, dict[str, str | int | float]]:
+    """Take out what `pack` put in: a message's bytes, and the values beside it.
+
+    Raises:
+        FedLeaseError: nothing of ours, or a `failure`; to be read after who sent it.
+    """
+    try:
+        beside = {
+            key: value
+            for key, value in records.config_records["beside"].items()
+            if isinstance(value, str | int | float)
+        }
+        if FAILED in beside:
+            raise FedLeaseError(f"failed: {beside[FAILED]}")
+        body, array = records.config_records["body"], records.array_records["weights"]["all"]
+        return Wired(bytes(array.data), str(body["facts"]), str(body["digest"])), beside
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise FedLeaseError("sent what is no message of fedlease") from error

@@ -1,0 +1,107 @@
+"""Which site is behind which node of a Flower Grid: sites have names, nodes come and go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import RecordDict
+
+from fedlease.core.errors import FedLeaseError
+from fedlease.core.protocols import ClientId, Fact, Message
+from fedlease.engines.flower_messages import from_records, to_records
+from fedlease.engines.mailbox import Address, Mailbox
+
+log = logging.getLogger(__name__)
+
+HELLO = "query.hello"
+"""Flower's message type for: who are you, and what do you hold? A node answers with its site's facts."""
+
+NAME = "client"
+"""The fact in which a site says its name."""
+
+
+@dataclass
+class Roster:
+    """Asks every node that appears who it is, and knows from then on where a site is.
+
+    A name that the node's key was registered under decides; a site that says another one is turned away. Of
+    two nodes of one name the one that came last counts: a site that moved. So without registered keys
+    anybody who reaches the server can be any site.
+
+    Attributes:
+        mail: to ask by.
+        expected: the names of all sites.
+        about: what nodes are told with the question.
+        deadline: seconds a node has to say who it is.
+        must: what sites must say of themselves: client -> fact -> value; ``""`` is for all of them.
+        facts: what each site said of itself when it was last asked.
+    """
+
+    mail: Mailbox
+    expected: Collection[ClientId]
+    about: Mapping[str, str | float]
+    deadline: float
+    must: dict[ClientId, dict[str, Fact]] = field(default_factory=dict)
+    facts: dict[ClientId, dict[str, Fact]] = field(default_factory=dict)
+    _known: dict[Address, ClientId | None] = field(default_factory=dict)
+
+    def where(self) -> dict[ClientId, Address]:
+        """Return every site that is there now, sorted; asks nodes that are new."""
+        nodes = {Address(n.node_id, n.last_activated_at): n for n in self.mail.grid.get_nodes()}
+        new = {str(place.node): place for place in nodes if place not in self._known}
+        if new:
+            question: Mapping[str, RecordDict] = {
+                key: to_records(Message(), self.about) for key in sorted(new)
+            }
+            answers = self.mail.ask(question, lambda: new, HELLO, "", self.deadline)
+            for key, place in sorted(new.items()):
+                if key in answers.records:
+                    self._known[place] = self._introduce(nodes[place], answers.records[key])
+                else:
+                    self._known[place] = None  # until it is started again
+                    log.warning("node %s did not say who it is: it %s", key, answers.failed[key])
+        there: dict[ClientId, Address] = {}
+        for place in sorted(nodes, key=lambda place: (place.since, place.node)):
+            client = self._known.get(place)
+            if client is not None:
+                there[client] = place
+        return dict(sorted(there.items()))
+
+    def _introduce(self, node: Any, records: RecordDict) -> ClientId | None:
+        """Take down what a node says of itself; None for one that is no site of this federation."""
+        try:
+            said, _ = from_records(records)
+            name = str(said.facts.get(NAME, ""))
+            if node.name and node.name != name:
+                raise FedLeaseError(f"says it is {name!r}, and its key is registered for {node.name!r}")
+            if name not in self.expected:
+                raise FedLeaseError(f"says it is {name!r}, which is no client of this federation")
+            for key, value in {**self.must.get("", {}), **self.must.get(name, {})}.items():
+                if said.facts.get(key) != value:
+                    raise FedLeaseError(f"is {name} and has another {key} than the run began with")
+        except FedLeaseError as error:
+            log.warning("node %s is turned away: it %s", node.node_id, error)
+            return None
+        self.facts[name] = dict(said.facts)
+        log.info("site %s is there", name)
+        return name
+
+    def gather(self, quorum: int, deadline: float) -> None:
+        """Wait until all sites are there, or at least ``quorum`` of them when ``deadline`` seconds are over.
+
+        Raises:
+            FedLeaseError: fewer are there by then; they are named.
+        """
+        clock = self.mail.clock
+        end = clock.monotonic() + deadline
+        while len(there := self.where()) < len(self.expected) and clock.monotonic() < end:
+            clock.sleep(self.mail.every)
+        if len(there) < quorum:
+            missing = ", ".join(sorted(set(self.expected) - set(there)))
+            raise FedLeaseError(
+                f"{len(there)} of {len(self.expected)} sites are there after {deadline:g} s, and {quorum} "
+                f"are needed (exchange.initial_quorum); missing: {missing}"
+            )

@@ -1,0 +1,162 @@
+"""What a site says will leave it is what leaves it; keys, certificates, processes; the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
+from test_sites import Sites, _no_socket, toml
+from typer.testing import CliRunner
+
+from fedlease.algorithms.registry import methods
+from fedlease.cli.app import app
+from fedlease.core.errors import FedLeaseError
+from fedlease.deploy.keys import write_certificates, write_site_key
+from fedlease.deploy.processes import Processes, environment, free_ports, last_line
+from fedlease.deploy.site_config import read_site
+from fedlease.deploy.statement import leaving, leaving_of
+from fedlease.deploy.trial_spec import for_sites, write_spec
+from fedlease.experiments.spec import make_spec, read_spec
+
+__all__ = ["_no_socket"]
+
+
+def test_what_is_said_to_leave_is_what_leaves(spec_of: Any, tmp_path: Path) -> None:
+    sites = Sites(tmp_path / "sites", spec_of(rounds=2, method={"name": "fedit", "rank": 2}))
+    stated = {one.task: one for one in leaving(read_site(sites.folder / "tone-0/site.toml"))}
+    sites.serve(tmp_path / "run")
+    lines = [json.loads(line) for line in (sites.folder / "tone-0/state/sent.jsonl").read_text().splitlines()]
+    for task in ("hello", "train", "score"):
+        sent = [line for line in lines if line["task"] == task]
+        assert stated[task].times == len(sent)
+        parts: dict[tuple[str, tuple[int, ...]], int] = {}
+        for name, tensor in sent[0]["tensors"].items():
+            key = name.rpartition(".")[2], tuple(tensor["shape"])
+            parts[key] = parts.get(key, 0) + 1
+        assert stated[task].parts == parts
+        if task != "score":  # its facts are metrics, which the task names
+            assert set(stated[task].facts) == set(sent[0]["facts"])
+    assert abs(stated["train"].bytes - next(x["bytes"] for x in lines if x["task"] == "train")) <= 2
+
+
+@pytest.mark.parametrize("method", list(methods()))
+def test_every_method_can_be_stated(method: str, spec_of: Any) -> None:
+    spec = make_spec(spec_of(method={"name": method, "rank": 2}))
+    stated = leaving_of(spec, {"a.query": (8, 4), "a.value": (6, 4)}, "tone-0")
+    trains = [one for one in stated if one.task not in ("hello", "score") and one.parts]
+    assert bool(trains) == (method != "local_only")
+    assert {kind for one in trains for kind, _ in one.parts} <= {"A", "B", "router"}
+
+
+def test_certificates_are_for_the_hosts_and_keys_for_the_owner(tmp_path: Path) -> None:
+    write_certificates(tmp_path, ["localhost", "127.0.0.1"])
+    authority, server = (
+        x509.load_pem_x509_certificate((tmp_path / f"{name}.crt").read_bytes()) for name in ("ca", "server")
+    )
+    server.verify_directly_issued_by(authority)
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    public = write_site_key(tmp_path / "bank")
+    private = load_ssh_private_key((tmp_path / "bank").read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    assert private.public_key() == load_ssh_public_key(public.read_bytes())
+    for name in ("ca.key", "server.key", "bank"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+def test_a_trial_of_fewer_sites_takes_clients_of_every_entry(spec_of: Any, tmp_path: Path) -> None:
+    spec = make_spec(spec_of())
+    assert for_sites(spec, 4) == spec
+    assert for_sites(spec, 2).ids == ("tone-0", "answers-0")
+    assert for_sites(spec, 3).ids == ("tone-0", "tone-1", "answers-0")
+    with pytest.raises(FedLeaseError, match="--sites is 5, and the specification has 4 clients"):
+        for_sites(spec, 5)
+    write_spec(spec, tmp_path, tmp_path / "spec.toml")
+    assert read_spec(tmp_path / "spec.toml") == spec
+
+
+def test_processes_are_ended_with_all_that_they_started(tmp_path: Path) -> None:
+    sleeper = "[sys.executable, '-c', 'import time; time.sleep(99)']"
+    child = f"import subprocess, sys, time; subprocess.Popen({sleeper})"
+    with Processes(tmp_path, environment(tmp_path)) as processes:
+        one = processes.start("one", [sys.executable, "-c", f"{child}; time.sleep(99)"])
+        end = time.monotonic() + 30
+        while len(family := [one.pid, *(c.pid for c in psutil.Process(one.pid).children())]) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert not any(psutil.pid_exists(pid) for pid in family)
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from fedlease.deploy.processes import Processes, environment
+with Processes(Path({str(tmp_path)!r}), environment(Path({str(tmp_path)!r}))) as processes:
+    print(processes.start("one", [sys.executable, "-c", "import time; time.sleep(99)"]).pid, flush=True)
+    time.sleep(99)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert psutil.pid_exists(child)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    gone = psutil.Process(child) if psutil.pid_exists(child) else None
+    assert gone is None or gone.wait(10) is not None or not gone.is_running()
+
+
+def test_one_that_ended_is_said_with_its_last_words_or_started_again(tmp_path: Path) -> None:
+    with Processes(tmp_path, environment(tmp_path)) as processes:
+        program = [
+            sys.executable,
+            "-c",
+            "print('fedlease: no rows'); print('Traceback'); raise SystemExit(3)",
+        ]
+        first = processes.start("again", program, 60.0)
+        first.wait()
+        processes.check()
+        assert processes.running["again"].pid != first.pid
+        processes.end("again")
+        processes.start("once", program).wait()
+        with pytest.raises(FedLeaseError, match="once ended with status 3: no rows"):
+            processes.check()
+    assert last_line(tmp_path / "once.log") == "no rows"
+
+
+def test_free_ports_are_free_and_different() -> None:
+    ports = free_ports(5)
+    assert len(set(ports)) == 5
+
+
+def test_the_commands_say_what_is_wrong_in_a_line(spec_of: Any, tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(toml(spec_of()))
+    (tmp_path / "site.toml").write_text('name = "tone-0"\nspec = "spec.toml"\n')
+    run = CliRunner()
+    said = run.invoke(app, ["site", "--config", str(tmp_path / "site.toml"), "--only-say"])
+    assert said.exit_code == 0, said.output
+    assert "site tone-0: this leaves it in a run of spec.toml, and nothing else:" in said.output
+    assert not (tmp_path / "state").exists()
+    no_server = run.invoke(app, ["site", "--config", str(tmp_path / "site.toml")])
+    assert isinstance(no_server.exception, FedLeaseError)
+    assert "names no server: give [server] an address" in str(no_server.exception)
+    key = ["site", "--config", str(tmp_path / "site.toml"), "--key", str(tmp_path / "bank.key")]
+    assert run.invoke(app, key).exit_code == 0
+    assert "a key is never replaced" in str(run.invoke(app, key).exception)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    taken = run.invoke(app, ["deploy", str(tmp_path / "spec.toml"), "--out", str(tmp_path / "out")])
+    assert "already exists and is not empty" in str(taken.exception)
