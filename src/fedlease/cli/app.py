@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fedlease.cli.report import report
 from fedlease.cli.screen import console
 from fedlease.core.errors import FedLeaseError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
 
+app.command()(report)
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, which typer turns into one before it reaches `main`."""
