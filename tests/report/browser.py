@@ -63,7 +63,11 @@ class Browser:
     def screen(self, width: int, height: int, dark: bool = False) -> None:
         """Be a screen of that many CSS pixels, in light or dark."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -81,7 +85,11 @@ class Browser:
     def ask(self, script: str) -> Any:
         """Return the value of an expression in the page."""
         found = self.call(
-            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, allowUnsafeEvalBlockedByCSP=True
+            "Runtime.evaluate",
+            expression=script,
+            returnByValue=True,
+            awaitPromise=True,
+            allowUnsafeEvalBlockedByCSP=True,
         )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
@@ -101,7 +109,11 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Every address that was asked for since the page was opened."""
-        asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        asked = [
+            e["params"]["request"]["url"]
+            for e in self.events
+            if e.get("method") == "Network.requestWillBeSent"
+        ]
         return [url for url in asked if not url.startswith("data:")]
 
     def press(self, key: str) -> None:
@@ -128,7 +140,12 @@ def opened() -> Iterator[Browser]:
         to_read, to_write = os.pipe()
         read, write = os.pipe()
         options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
-        quiet = ("--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--mute-audio")
+        quiet = (
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--hide-scrollbars",
+            "--mute-audio",
+        )
         actions = [
             (os.POSIX_SPAWN_DUP2, to_read, 3),
             (os.POSIX_SPAWN_DUP2, write, 4),

@@ -53,7 +53,7 @@ def table(
     ]
     made = tag(
         "table",
-        tag("caption", caption),
+        tag("caption", tag("span", caption)),
         tag("thead", tag("tr", over) if over else None, tag("tr", heads)),
         tag("tbody", body),
         class_="sortable" if sortable else None,

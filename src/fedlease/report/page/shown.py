@@ -15,6 +15,9 @@ from fedlease.report.records import Entry, Record, Scored, groups, metric, score
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError)
 """What reading a record raises that is not as a run writes it."""
 
+MOST_OPEN = 3
+"""Runs whose details are open at first."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -99,8 +102,15 @@ class Report:
                 found.append([run])
         return found
 
-    def each(self, make: Callable[[Shown], Html | None], among: Sequence[Shown] | None = None) -> list[Html]:
-        """What there is to say of every run, under its name where there are several.
+    def each(
+        self, make: Callable[[Shown], Html | None], among: Sequence[Shown] | None = None, fold: bool = False
+    ) -> Html:
+        """What there is to say of every run, side by side under their names where there are several.
+
+        Args:
+            make: what there is to say of one; None for nothing.
+            among: the runs it is said of; by default all.
+            fold: one below the other instead, and to be opened by hand where there are more than `MOST_OPEN`.
 
         Raises:
             FedLeaseError: a record that is not as expected, by the run's folder.
@@ -109,10 +119,14 @@ class Report:
         for run in self.runs if among is None else among:
             with run.reading():
                 made = make(run)
-            if made is not None:
-                heading = None if self.alone else tag("h3", key(run), run.name)
-                found.append(tag("article", heading, made, class_="run"))
-        return found
+            if made is None:
+                continue
+            heading = None if self.alone else tag("h3", key(run), run.name)
+            if fold and heading:
+                made = tag("details", tag("summary", heading), made, open=len(self.runs) <= MOST_OPEN)
+                heading = None
+            found.append(tag("article", heading, made, class_="run"))
+        return tag("div", found, class_="runs beside" if len(found) > 1 and not fold else "runs")
 
 
 def key(run: Shown) -> Html:

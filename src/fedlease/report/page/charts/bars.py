@@ -12,7 +12,10 @@ from fedlease.report.page.parts import drawing, listed
 
 WIDTH = 330.0
 NAME = 15
-"""Letters of a bar's name."""
+"""Letters of a bar's name that fit beside it; longer names stand above."""
+
+LONG = 46
+"""Letters that fit above a bar."""
 
 LEAST_PIXELS = 16.0
 """A part as wide as this has room for its number."""
@@ -38,22 +41,28 @@ def stacked(
         say: writes a value, for who points at it.
         numbered: whether a part carries its number, as experts do.
     """
-    left = LETTER * max(len(shorten(bar.name, NAME)) for bar in bars) + 8
+    longest = max(len(bar.name) for bar in bars)
+    above = 16.0 if longest > NAME else 0.0
+    left = 2.0 if above else LETTER * longest + 8
     right = LETTER * max(len(bar.end) for bar in bars) + (8 if any(bar.end for bar in bars) else 2)
     most = max(sum(bar.values) for bar in bars) or 1.0
-    step = 24.0 if len(bars) <= 24 else 17.0
+    height = 19.0 if len(bars) <= 24 else 13.0
+    step = height + above + (9 if above else 5)
     scale = Scale(0.0, most, left, WIDTH - right)
     rows = []
     for row, bar in enumerate(bars):
-        top, start = row * step + 2, 0.0
-        pieces = [label(left - 6, top + step / 2 + 3, shorten(bar.name, NAME), "end")]
+        top, start = row * step + above + 2, 0.0
+        if above:
+            pieces = [label(left, top - 4, shorten(bar.name, LONG), "start")]
+        else:
+            pieces = [label(left - 6, top + height / 2 + 4, bar.name, "end")]
         for part, value in enumerate(bar.values):
             if value > 0:
-                pieces.append(_part(scale, start, value, top, step - 5, part, numbered))
-                pieces[-1] = tag("g", tag("title", f"{bar.name}, {parts[part]}: {say(value)}"), pieces[-1])
+                named = tag("title", f"{bar.name}, {parts[part]}: {say(value)}")
+                pieces.append(tag("g", named, _part(scale, start, value, top, height, part, numbered)))
                 start += value
         if bar.end:
-            pieces.append(label(scale(start) + 6, top + step / 2 + 3, bar.end, "start"))
+            pieces.append(label(scale(start) + 6, top + height / 2 + 4, bar.end, "start"))
         rows.append(tag("g", pieces))
     return drawing(WIDTH, len(bars) * step + 4, alt, rows)
 

@@ -33,7 +33,7 @@ def make(report: Report) -> Html | None:
     told = [run for run in report.runs if "allocation" in run.record or run.record.get("choices")]
     others = [run.name for run in report.runs if run not in told]
     silent = f"No record of clients that share experts: {some(others)}." if others else None
-    return both(*report.each(_one, told), paragraph(silent, class_="note") if silent else None)
+    return both(report.each(_one, told), paragraph(silent, class_="note") if silent else None)
 
 
 def _one(run: Shown) -> Html:
@@ -65,11 +65,11 @@ def _sentence(reason: str) -> str:
 def _how(record: Record) -> str:
     allocation, method = record["allocation"], record["spec"]["method"]
     what = "the products B A" if allocation["distance"] == "product" else "the matrices B"
-    mean = ", their mean over all clients taken out" if allocation["centered"] else ""
+    mean = ", the mean over all clients taken out first" if allocation["centered"] else ""
     rounds = method.get("warmup_rounds")
     when = "" if rounds is None else f" after {counted(rounds, 'round')} in which each client trained alone"
     rule = "" if allocation.get("threshold") is not None else _no_rule(allocation["reason"])
-    return f"The server compared {what} of the clients' adapters by their cosine{mean}{when}.{rule}"
+    return f"The server compared {what} of the clients' adapters{when}: by their cosine{mean}.{rule}"
 
 
 def _no_rule(reason: str) -> str:

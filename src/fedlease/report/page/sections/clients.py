@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedlease.report.figures.heat import in_groups
 from fedlease.report.page.charts.lines import spark
-from fedlease.report.page.markup import Html
+from fedlease.report.page.markup import Html, tag
 from fedlease.report.page.parts import NONE, Child, Column, both, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
@@ -15,8 +15,26 @@ from fedlease.report.records import metric, scored
 
 
 def make(report: Report) -> Html:
-    """A table a run."""
-    return both(*report.each(_table))
+    """Runs compared client by client, then a table a run."""
+    compared = [_compared(runs) for runs in report.together() if len(runs) > 1]
+    return both(compared, report.each(_table, fold=True))
+
+
+def _compared(runs: Sequence[Shown]) -> Html:
+    """A column a run: the score of every client; the best of each client stands out."""
+    lasts = [{} if run.last is None else run.last.scores for run in runs]
+    rows: list[list[Child]] = []
+    for client in in_groups(runs[0].record)[0]:
+        said = [f"{scores[client]:.1f}" if client in scores else NONE for scores in lasts]
+        best = max((scores[client] for scores in lasts if client in scores), default=None)
+        highest = NONE if best is None else f"{best:.1f}"
+        cells = [tag("strong", words) if words == highest != NONE else words for words in said]
+        rows.append([client, *cells])
+    columns = [Column("client", number=False), *(Column(run.name) for run in runs)]
+    caption = (
+        f"{runs[0].metric.capitalize()} of every client in the last scored round, in percent, run beside run"
+    )
+    return table(caption, columns, rows, sortable=True)
 
 
 def _table(run: Shown) -> Html:

@@ -14,8 +14,8 @@ from fedlease.report.routing import entropy_of_means, most_experts
 
 TOKEN = "0 bits: every token uses one expert. The last colour: every token uses all experts alike."
 MEANS = (
-    "0 bits: one expert is used throughout. The last colour: over all tokens the experts are used alike, be it "
-    "by every token or by different ones."
+    "0 bits: one expert is used throughout. The last colour: over all tokens the experts are used alike, be "
+    "it by every token or by different ones."
 )
 OLDER = "This record does not tell the entropy of single tokens: an older version wrote it."
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedlease.report.figures.heat import in_groups
 from fedlease.report.page.charts.heat import Matrix, layer_map, scale_bar
-from fedlease.report.page.markup import Html
+from fedlease.report.page.markup import Html, tag
 from fedlease.report.page.parts import NONE, Column, both, details, figure, paragraph, some, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
@@ -48,7 +48,7 @@ def routed(report: Report, make_one: Callable[[Shown], Html]) -> Html:
         pending = mixture and not run.complete
         silent.append(f"{run.name} ({'told at the end of a run' if pending else 'no routers in its record'})")
     said = paragraph(f"Not told: {some(silent)}.", class_="note") if silent else None
-    return both(*report.each(make_one, told), said)
+    return both(report.each(make_one, told), said)
 
 
 def _one(run: Shown) -> Html:
@@ -74,8 +74,12 @@ def layers_and_clients(run: Shown, wanted: Map) -> Html:
     name = f"{run.name}: {wanted.title}, by layer and client"
     legend = scale_bar(f"{wanted.ends[0]:.3g}", f"{wanted.ends[1]:.3g}", wanted.unit)
     return both(
-        figure(f"{wanted.title}, by layer and client", chart, legend, wide=name),
-        paragraph(words),
+        tag(
+            "div",
+            figure(f"{wanted.title}, by layer and client", chart, legend, wide=name),
+            paragraph(words),
+            class_="flow",
+        ),
         details(f"{wanted.title}, as numbers", _numbers(name, values, layers, clients)),
     )
 

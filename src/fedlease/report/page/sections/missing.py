@@ -14,7 +14,7 @@ from fedlease.report.records import Record, metric
 
 def make(report: Report) -> Html:
     """A list a run; runs of a sweep that have no record at the end."""
-    said = both(*report.each(_one))
+    said = report.each(_one)
     waiting = [tag("h3", "Not begun"), listed(report.waiting)] if report.waiting else None
     return both(said, waiting)
 

@@ -24,7 +24,8 @@ def make(report: Report) -> Html:
     names = dict.fromkeys(name for of in facts for name in of)
     rows = [[name, *(of.get(name, NONE) for of in facts)] for name in names]
     columns = [Column("", number=False), *(Column(run.name, number=False) for run in report.runs)]
-    return both(grid(*cards), table("What was asked for, and where it ran", columns, rows))
+    asked = table("What was asked for, and where it ran", columns, rows)
+    return tag("div", *cards, asked, class_="flow") if report.alone else both(grid(*cards), asked)
 
 
 def _card(run: Shown) -> Html:
@@ -64,8 +65,8 @@ def _facts(run: Shown) -> dict[str, str]:
         "clients": "; ".join(_group(name, members, record) for name, members in groups(record).items()),
         "parameters trained": _parameters(record),
         "seed": record["seed"],
-        "computed in": _words(plan, ("precision", "attention"), {"attention": " attention"}),
-        "on": _words(plan, ("device", "threads"), {"threads": " threads"}),
+        "computed in": f"{plan['precision']}, {plan['attention']} attention" if plan else None,
+        "on": ", ".join([plan["device"], counted(plan["threads"], "thread")]) if plan else None,
         "machine": ", ".join(str(value) for value in record.get("machine", {}).values()),
         "versions": ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items()),
         "commit": (record.get("commit") or "")[:12],
@@ -104,10 +105,6 @@ def _parameters(record: Any) -> str:
         return ""
     trained = sum(told["trained"].values())
     return f"{trained:,} a client, {100 * trained / told['base']:.4f} % of {told['base']:,}"
-
-
-def _words(values: dict[str, Any], names: tuple[str, ...], after: dict[str, str]) -> str:
-    return ", ".join(f"{values[name]}{after.get(name, '')}" for name in names if name in values)
 
 
 SECTION = Section("runs", "What ran", 10, make)

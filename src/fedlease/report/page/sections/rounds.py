@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TypeAlias
 
 from fedlease.report.figures.heat import in_groups
 from fedlease.report.page.charts.lines import Line, legend, line_chart
@@ -20,15 +21,28 @@ MOST_PANELS = 12
 MOST_NAMED = 8
 """Lines that can be told apart by colour and mark."""
 
-Points = list[tuple[float, float]]
+Points: TypeAlias = list[tuple[float, float]]
+Ranges: TypeAlias = dict[str, tuple[float, float]]
 
 
 def make(report: Report) -> Html | None:
     """Panels a group: runs compared, then clients."""
     if not any(run.last for run in report.runs):
         return paragraph("No client is scored yet.", class_="note")
-    compared: list[Child] = [_compared(runs) for runs in report.together() if len(runs) > 1]
-    return both(*compared, *report.each(_clients))
+    compared: list[Child] = []
+    ranges: dict[int, Ranges] = {}
+    for runs in report.together():
+        values = [way for run in runs for way in _ways(run) if way]
+        if values:
+            ranges |= dict.fromkeys((run.index for run in runs), _ranges(values))
+            compared += [_compared(runs, _ranges(values))] if len(runs) > 1 else []
+    return both(*compared, report.each(lambda run: _clients(run, ranges.get(run.index)), fold=True))
+
+
+def _ways(run: Shown) -> list[Points]:
+    """Every client's scores by round."""
+    rounds = scored(run.record)
+    return [_mean(rounds, [client]) for client in run.record["clients"]]
 
 
 def _panels(run: Shown) -> dict[str, list[str]]:
@@ -38,21 +52,18 @@ def _panels(run: Shown) -> dict[str, list[str]]:
     return found if len(found) <= MOST_PANELS else everyone
 
 
-def _compared(runs: Sequence[Shown]) -> Html | None:
+def _compared(runs: Sequence[Shown], ranges: Ranges) -> Html:
     panels = _panels(runs[0])
     panels |= {ALL: list(runs[0].record["clients"])}
     lines: dict[str, list[Line]] = {}
     for name, clients in panels.items():
         drawn = [Line(run.name, _mean(scored(run.record), clients), run.index) for run in runs]
         lines[name] = [line for line in drawn if line.points]
-    everything = [line for found in lines.values() for line in found]
-    if not everything:
-        return None
     what = f"mean {runs[0].metric} (%)"
-    draw = partial(line_chart, x_label=f"round, {what}", **_ranges(everything))
+    draw = partial(line_chart, x_label="round", **ranges)
     charts = [
         figure(
-            f"{name}: run beside run",
+            f"{name}: {what}",
             draw(found, alt=_alt(f"{what} by round, {name}", found)),
             legend(found, _ends(found)),
         )
@@ -62,16 +73,15 @@ def _compared(runs: Sequence[Shown]) -> Html | None:
     return tag("div", tag("h3", "Runs compared"), grid(*charts))
 
 
-def _clients(run: Shown) -> Html | None:
+def _clients(run: Shown, ranges: Ranges | None) -> Html:
     rounds = scored(run.record)
-    if not rounds:
+    if ranges is None or not rounds:
         return paragraph(f"{run.progress}; no client is scored yet.", class_="note")
     panels = {name: _lines(rounds, members) for name, members in _panels(run).items()}
-    everything = [line for found in panels.values() for line in found]
-    draw = partial(line_chart, x_label=f"round, {run.metric} (%)", **_ranges(everything))
+    draw = partial(line_chart, x_label="round", **ranges)
     charts = [
         figure(
-            name,
+            f"{name}: {run.metric} (%)",
             draw(found, alt=_alt(f"{run.metric} by round of {run.name}, clients of {name}", found)),
             legend(*_legend(found)),
         )
@@ -99,10 +109,10 @@ def _mean(rounds: Sequence[Scored], clients: Sequence[str]) -> Points:
     return [(round, value) for round, value in points if value is not None]
 
 
-def _ranges(lines: Sequence[Line]) -> dict[str, tuple[float, float]]:
-    """What all panels of a run show, so that they can be compared."""
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
+def _ranges(ways: Sequence[Points]) -> Ranges:
+    """What all panels show, so that they can be compared."""
+    xs = [x for way in ways for x, _ in way]
+    ys = [y for way in ways for _, y in way]
     margin = max((max(ys) - min(ys)) * 0.05, 1.0)
     return {
         "xs": (min(xs) - 0.3, max(xs) + 0.3),
