@@ -43,7 +43,7 @@ def by_layer(
 def shares(of: Used) -> NDArray[np.float64]:
     """The mean weights of the experts, rescaled to sum to 1: Eq. 5 does not normalise them."""
     weights = np.asarray(of["weights"], dtype=float)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def entropy_of_means(of: Used) -> float:

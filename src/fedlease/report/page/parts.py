@@ -10,6 +10,9 @@ from fedlease.report.page.markup import Child, Html, join, tag
 NARROW = 4
 """Columns of a table that fit a phone."""
 
+LONG = 14
+"""Letters of a heading above which it may take several lines."""
+
 NONE = "–"
 """What stands where there is nothing to tell."""
 
@@ -38,7 +41,7 @@ def table(
         above: a second row of headings above the first: words and how many columns each stands over.
         sortable: whether its columns can be sorted where scripts run.
     """
-    heads = [tag("th", column.title, scope="col", class_=_class(column)) for column in columns]
+    heads = [tag("th", column.title, scope="col", class_=_head(column)) for column in columns]
     over = [
         tag("th", words, scope="colgroup", colspan=span) if words else tag("td", colspan=span)
         for words, span in above
@@ -63,6 +66,10 @@ def table(
 
 def _class(column: Column) -> str | None:
     return "number" if column.number else None
+
+
+def _head(column: Column) -> str | None:
+    return " ".join(filter(None, (_class(column), "long" if len(column.title) > LONG else None))) or None
 
 
 def scroll(content: Child, label: str) -> Html:

@@ -26,7 +26,7 @@ Matrix = NDArray[np.float64]
 
 def cell_size(clients: int) -> float:
     """Pixels of a client's row or column: names fit up to 96 of them."""
-    return 18.0 if clients <= 20 else 12.0 if clients <= 96 else max(2.0, 900.0 / clients)
+    return 18.0 if clients <= 20 else 13.0 if clients <= 96 else max(2.0, 900.0 / clients)
 
 
 def cells(values: Matrix, low: float, high: float, x: float, y: float, width: float, height: float) -> Html:

@@ -24,7 +24,8 @@ MARKS = (
 """Circle, square, triangles, diamond, bar: paths that start at the middle of the mark."""
 
 DASHES = (None, "6 3", "2 3", "8 3 2 3")
-MOST_MARKS = 20
+MOST_MARKS = 12
+"""Marks on a line; of more points every second, third, ... has one."""
 
 
 class Line(NamedTuple):
@@ -43,11 +44,16 @@ class Line(NamedTuple):
     strong: bool = False
 
 
-def line_chart(
-    lines: Sequence[Line], alt: str, x_label: str, xs: tuple[float, float], ys: tuple[float, float]
-) -> Html:
+class Ranges(NamedTuple):
+    """What a chart shows: from, to along x and along y."""
+
+    xs: tuple[float, float]
+    ys: tuple[float, float]
+
+
+def line_chart(lines: Sequence[Line], alt: str, x_label: str, ranges: Ranges) -> Html:
     """Draw lines on common axes of whole numbers along x."""
-    frame = Frame.of(WIDTH, HEIGHT, xs, ys)
+    frame = Frame.of(WIDTH, HEIGHT, *ranges)
     return drawing(WIDTH, HEIGHT, alt, frame.drawn(x_label), [_line(frame, line) for line in lines])
 
 
@@ -57,10 +63,11 @@ def _line(frame: Frame, line: Line) -> Html:
         tag("title", line.name),
         tag("path", d=path(points), class_="line", stroke_dasharray=_dash(line)),
     ]
-    if (line.style is not None or len(points) == 1) and len(points) <= MOST_MARKS:
+    if line.style is not None or len(points) == 1:
         mark = MARKS[(line.style or 0) % len(MARKS)]
+        marked = points[:: -(-len(points) // MOST_MARKS)]
         shown.append(
-            tag("path", d="".join(f"M{number(x)} {number(y)}{mark}" for x, y in points), class_="mark")
+            tag("path", d="".join(f"M{number(x)} {number(y)}{mark}" for x, y in marked), class_="mark")
         )
     return tag("g", shown, class_=_class(line))
 
@@ -112,9 +119,9 @@ def silhouette_chart(scores: dict[int, float], chosen: int, threshold: float | N
     return drawing(WIDTH, HEIGHT, alt, pieces)
 
 
-def spark(points: Sequence[tuple[float, float]], xs: tuple[float, float], ys: tuple[float, float]) -> Html:
+def spark(points: Sequence[tuple[float, float]], ranges: Ranges) -> Html:
     """A small line without axes, for a cell of a table whose numbers stand beside it."""
-    frame = Frame.of(96, 22, xs, ys)
+    frame = Frame.of(96, 22, *ranges)
     x, y = frame.x._replace(start=3, end=93), frame.y._replace(start=19, end=3)
     drawn = [(x(a), y(b)) for a, b in points]
     pieces = [tag("path", d=path(drawn), class_="line")]

@@ -10,10 +10,9 @@ from fedlease.report.figures.heat import in_groups
 from fedlease.report.page.charts.heat import scale_bar
 from fedlease.report.page.charts.lines import silhouette_chart
 from fedlease.report.page.charts.tree import MOST_CELLS, ends, tree_and_map
-from fedlease.report.page.markup import Html, tag
+from fedlease.report.page.markup import Child, Html, tag
 from fedlease.report.page.parts import (
     NONE,
-    Child,
     Column,
     both,
     counted,
@@ -30,9 +29,10 @@ from fedlease.report.records import Record
 
 def make(report: Report) -> Html | None:
     """What every run that parts its clients decided; the others in a sentence."""
-    told = [run for run in report.runs if "allocation" in run.record or run.record.get("choices")]
+    decided = [run for run in report.runs if "allocation" in run.record]
+    told = decided + [run for run in report.runs if run not in decided and run.record.get("choices")]
     others = [run.name for run in report.runs if run not in told]
-    silent = f"No record of clients that share experts: {some(others)}." if others else None
+    silent = f"Nothing is told of experts: {some(others)}." if others else None
     return both(report.each(_one, told), paragraph(silent, class_="note") if silent else None)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedlease.report.figures.heat import in_groups
-from fedlease.report.page.charts.lines import spark
-from fedlease.report.page.markup import Html, tag
-from fedlease.report.page.parts import NONE, Child, Column, both, table
+from fedlease.report.page.charts.lines import Ranges, spark
+from fedlease.report.page.markup import Child, Html, tag
+from fedlease.report.page.parts import NONE, Column, both, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
 from fedlease.report.records import metric, scored
@@ -69,15 +69,15 @@ def _table(run: Shown) -> Html:
                 f"{way[-1][1]:.1f}" if way else NONE,
                 f"{max(value for _, value in way):.1f}" if way else NONE,
                 *(_other(last.get(client, {}), name) for name in others),
-                spark(way, *_ranges(everything)) if way else NONE,
+                spark(way, _ranges(everything)) if way else NONE,
             ]
         )
     return table(f"{run.name}: clients in their last scored round", columns, rows, sortable=True)
 
 
-def _ranges(points: list[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
+def _ranges(points: list[tuple[float, float]]) -> Ranges:
     xs, ys = zip(*points, strict=True)
-    return (min(xs), max(xs)), (min(ys), max(ys))
+    return Ranges((min(xs), max(xs)), (min(ys), max(ys)))
 
 
 def _last_metrics(record: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fedlease.report.figures.heat import in_groups
 from fedlease.report.page.charts.bars import Bar, patches, stacked
-from fedlease.report.page.markup import Html
-from fedlease.report.page.parts import NONE, Child, Column, both, figure, paragraph, table
+from fedlease.report.page.markup import Child, Html
+from fedlease.report.page.parts import NONE, Column, both, figure, paragraph, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.sections.experts import routed
 from fedlease.report.page.shown import Report, Shown

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TypeAlias
 
 from fedlease.report.figures.heat import in_groups
-from fedlease.report.page.charts.lines import Line, legend, line_chart
-from fedlease.report.page.markup import Html, tag
-from fedlease.report.page.parts import NONE, Child, Column, both, details, figure, grid, paragraph, table
+from fedlease.report.page.charts.lines import Line, Ranges, legend, line_chart
+from fedlease.report.page.markup import Child, Html, tag
+from fedlease.report.page.parts import NONE, Column, both, details, figure, grid, paragraph, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
 from fedlease.report.records import Scored, average, groups, scored
@@ -22,7 +22,6 @@ MOST_NAMED = 8
 """Lines that can be told apart by colour and mark."""
 
 Points: TypeAlias = list[tuple[float, float]]
-Ranges: TypeAlias = dict[str, tuple[float, float]]
 
 
 def make(report: Report) -> Html | None:
@@ -60,7 +59,7 @@ def _compared(runs: Sequence[Shown], ranges: Ranges) -> Html:
         drawn = [Line(run.name, _mean(scored(run.record), clients), run.index) for run in runs]
         lines[name] = [line for line in drawn if line.points]
     what = f"mean {runs[0].metric} (%)"
-    draw = partial(line_chart, x_label="round", **ranges)
+    draw = partial(line_chart, x_label="round", ranges=ranges)
     charts = [
         figure(
             f"{name}: {what}",
@@ -78,7 +77,7 @@ def _clients(run: Shown, ranges: Ranges | None) -> Html:
     if ranges is None or not rounds:
         return paragraph(f"{run.progress}; no client is scored yet.", class_="note")
     panels = {name: _lines(rounds, members) for name, members in _panels(run).items()}
-    draw = partial(line_chart, x_label="round", **ranges)
+    draw = partial(line_chart, x_label="round", ranges=ranges)
     charts = [
         figure(
             f"{name}: {run.metric} (%)",
@@ -114,10 +113,8 @@ def _ranges(ways: Sequence[Points]) -> Ranges:
     xs = [x for way in ways for x, _ in way]
     ys = [y for way in ways for _, y in way]
     margin = max((max(ys) - min(ys)) * 0.05, 1.0)
-    return {
-        "xs": (min(xs) - 0.3, max(xs) + 0.3),
-        "ys": (max(min(ys) - margin, 0.0), min(max(ys) + margin, 100.0)),
-    }
+    lowest, highest = max(min(ys) - margin, 0.0), min(max(ys) + margin, 100.0)
+    return Ranges((min(xs) - 0.3, max(xs) + 0.3), (lowest, highest))
 
 
 def _legend(lines: Sequence[Line]) -> tuple[list[Line], list[str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.page.markup import Html, tag
-from fedlease.report.page.parts import NONE, Child, Column, both, listed, paragraph, table
+from fedlease.report.page.markup import Child, Html, tag
+from fedlease.report.page.parts import NONE, Column, both, listed, paragraph, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown, key
 from fedlease.report.records import average, groups

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedlease.report.page.charts.bars import Bar, patches, stacked
-from fedlease.report.page.markup import Html
-from fedlease.report.page.parts import NONE, Child, Column, both, figure, paragraph, table
+from fedlease.report.page.markup import Child, Html
+from fedlease.report.page.parts import NONE, Column, both, figure, paragraph, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown, key
 from fedlease.report.summary import total_seconds
