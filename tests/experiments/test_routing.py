@@ -30,6 +30,7 @@ def test_every_client_and_module_is_told(spec_of: Make, tmp_path: Path) -> None:
             assert 1 <= used["experts"] <= 2
             assert len(used["weights"]) == 2
             assert sum(used["weights"]) == pytest.approx(1, abs=1e-5)  # they are normalised
+            assert 0 <= used["entropy"] <= 1  # bits, of two experts
     again = fedlease.run(spec, tmp_path / "again").record
     assert without_times(again) == without_times(record)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 
 from fedlease.core.adapter import Adapter, Model
 from fedlease.tasks import classification
@@ -48,9 +49,9 @@ def mixture(base: Base, experts: int = 3, assigned: int = 1, **rule: Any) -> Mod
     return Model(adapter, weights)
 
 
-def by_hand(inputs: np.ndarray, router: np.ndarray, adapter: Adapter) -> tuple[float, list[float]]:
-    """Experts a token uses and mean weights in expert order, for inputs [tokens, d]: token by token."""
-    M, used, sums = adapter.experts, 0, np.zeros(adapter.experts)
+def by_hand(inputs: np.ndarray, router: np.ndarray, adapter: Adapter) -> tuple[float, list[float], float]:
+    """Experts a token uses, mean weights in expert order and mean entropy, for inputs [tokens, d]."""
+    M, used, sums, bits = adapter.experts, 0, np.zeros(adapter.experts), 0.0
     others = [expert for expert in range(M) if expert != adapter.assigned]
     own = 1 if adapter.top_k else M
     expert_of = [adapter.assigned] * own + others
@@ -61,9 +62,12 @@ def by_hand(inputs: np.ndarray, router: np.ndarray, adapter: Adapter) -> tuple[f
         kept = np.argsort(-logits)[: adapter.top_k or M]
         total = shares[kept].sum() if adapter.normalize else 1.0
         used += len({expert_of[slot] for slot in kept})
+        weights = np.zeros(M)
         for slot in kept:
-            sums[expert_of[slot]] += shares[slot] / total
-    return used / len(inputs), list(sums / len(inputs))
+            weights[expert_of[slot]] += shares[slot] / total
+        sums += weights
+        bits += float(entropy(weights, base=2))  # scipy rescales to a sum of 1
+    return used / len(inputs), list(sums / len(inputs)), bits / len(inputs)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +90,9 @@ def test_usage_is_that_of_the_router_written_out(base: Base, rule: dict[str, Any
         layer = int(path.split("layer.")[1].split(".")[0])  # query and value read what enters the layer
         inputs = np.concatenate([states[layer] for states in hidden])
         router = model.weights[f"{path}.router"].double().numpy()
-        experts, weights = by_hand(inputs, router, model.adapter)
+        experts, weights, bits = by_hand(inputs, router, model.adapter)
         assert used.experts == pytest.approx(experts, abs=1e-6)
+        assert used.entropy == pytest.approx(bits, abs=2e-6)
         np.testing.assert_allclose(used.weights, weights, atol=2e-6)
 
 
@@ -97,6 +102,7 @@ def test_batches_and_padding_change_nothing(base: Base) -> None:
     for path, used in alone.items():
         assert together[path].experts == used.experts
         np.testing.assert_allclose(together[path].weights, used.weights, atol=2e-6)
+        assert together[path].entropy == pytest.approx(used.entropy, abs=2e-6)
     assert site(base, data, 4).usage(model) == site(base, data, 4).usage(model)
 
 
@@ -112,8 +118,8 @@ def test_a_module_that_sees_one_vector_a_row_counts_rows() -> None:
     counts.mask = torch.tensor([[True, True, False], [True, False, False]])
     counts.add("pooler", torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
     counts.add("flat", torch.tensor([[1.0, 0.0], [0.5, 0.5], [9, 9], [0, 1.0], [9, 9], [9, 9]]))
-    assert counts.of("pooler") == module.Usage(1.5, (0.75, 0.25))
-    assert counts.of("flat") == module.Usage(round(4 / 3, 6), (0.5, 0.5))
+    assert counts.of("pooler") == module.Usage(1.5, (0.75, 0.25), 0.5)
+    assert counts.of("flat") == module.Usage(round(4 / 3, 6), (0.5, 0.5), round(1 / 3, 6))
 
 
 def test_without_a_router_there_is_nothing_to_tell_and_no_hook_stays(base: Base) -> None:

@@ -12,6 +12,7 @@ import typer
 from fedlease.cli import organisations
 from fedlease.cli.export import export
 from fedlease.cli.predict import predict
+from fedlease.cli.report import report
 from fedlease.cli.route import route
 from fedlease.cli.screen import console
 from fedlease.core.errors import FedLeaseError
@@ -30,10 +31,8 @@ app = typer.Typer(
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
 
-
-app.command()(predict)
-app.command()(export)
-app.command()(route)
+for command in (predict, export, route, report):
+    app.command()(command)
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, which typer turns into one before it reaches `main`."""

@@ -65,12 +65,12 @@ class Tree(NamedTuple):
     Attributes:
         order: the clients from top to bottom, by their index.
         lines: of each merge, as points (height, row).
-        colors: of the lines: an expert's, or grey where experts join.
+        experts: whose clients each line joins; None where experts join.
     """
 
     order: list[int]
     lines: list[list[tuple[float, float]]]
-    colors: list[str]
+    experts: list[int | None]
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Tree:
@@ -83,20 +83,22 @@ class Tree(NamedTuple):
             leaves[clients + step] = left + right
         order = leaves[2 * clients - 2]
         at = {client: (0.0, float(place)) for place, client in enumerate(order)}
-        lines, colors = [], []
+        lines: list[list[tuple[float, float]]] = []
+        owners: list[int | None] = []
         for step, row in enumerate(linkage):
             (near, top), (far, bottom) = at[int(row[0])], at[int(row[1])]
             height = float(row[2])
             lines.append([(near, top), (height, top), (height, bottom), (far, bottom)])
             at[clients + step] = height, (top + bottom) / 2
             experts = {labels[client] for client in leaves[clients + step]}
-            colors.append(color_of(experts.pop()) if len(experts) == 1 else GREY)
-        return cls(order, lines, colors)
+            owners.append(int(experts.pop()) if len(experts) == 1 else None)
+        return cls(order, lines, owners)
 
 
 def dendrogram(axes: Axes, tree: Tree) -> None:
     """Draw how clients join, the leaves at the right from top to bottom; rows are not named."""
-    axes.add_collection(LineCollection(tree.lines, colors=tree.colors, linewidths=1.4))
+    colors = [GREY if expert is None else color_of(expert) for expert in tree.experts]
+    axes.add_collection(LineCollection(tree.lines, colors=colors, linewidths=1.4))
     axes.set_ylim(len(tree.order) - 0.5, -0.5)
     axes.set_xlim(max(max(x for x, _ in line) for line in tree.lines) * 1.03 or 1.0, 0.0)
     axes.set_yticks([])

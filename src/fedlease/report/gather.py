@@ -68,7 +68,7 @@ def gather(entries: Sequence[Entry]) -> list[Part]:
                 f"{_folder(complete[0])} and {_folder(entry)} are scored by {both}: they have no common table"
             )
     places: dict[str, dict[str, list[Entry]]] = {}
-    for entry in _told_apart(entries):  # incomplete runs hold their rows' places
+    for entry in told_apart(entries):  # incomplete runs hold their rows' places
         runs = places.setdefault(entry.section, {}).setdefault(entry.row, [])
         if is_complete(entry):
             runs.append(entry)
@@ -138,7 +138,7 @@ def _found(record: Record) -> tuple[Any, ...]:
     return settings_of(record), [entry["metrics"] for entry in record["rounds"]]
 
 
-def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+def told_apart(entries: Sequence[Entry]) -> list[Entry]:
     """Rows that only have their method's name get the settings in which they differ from each other."""
     settings: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in entries:

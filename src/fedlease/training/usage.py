@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,10 +26,13 @@ class Usage:
     Attributes:
         experts: mean number of experts a token uses, those whose weight is not 0: between 1 and M.
         weights: mean weight of each of the M experts, in expert order.
+        entropy: mean over tokens of the entropy of a token's weights, rescaled to sum to 1, in bits: 0 where
+            every token uses one expert, log2(M) where every token uses all alike.
     """
 
     experts: float
     weights: tuple[float, ...]
+    entropy: float
 
 
 @torch.inference_mode()
@@ -51,13 +55,14 @@ def usage(
 
 
 class _Counts:
-    """Sums over the tokens seen so far, by module: tokens, experts used, weights [M]."""
+    """Sums over the tokens seen so far, by module: tokens, experts used, weights [M], entropy."""
 
     def __init__(self) -> None:
         self.mask = torch.empty(0, dtype=torch.bool)
         self.tokens: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
         self._weights: dict[str, Tensor] = {}
+        self._entropy: dict[str, float] = {}
 
     def add(self, path: str, weights: Tensor) -> None:
         """Count what a module does with one batch: [..., M]."""
@@ -66,14 +71,22 @@ class _Counts:
             rows = rows[self.mask.flatten()]
         self.tokens[path] += len(rows)
         self._used[path] += int((rows > 0).sum())
-        sums = rows.double().sum(0).cpu()
+        exact = rows.double()
+        sums = exact.sum(0).cpu()
+        shares = exact / exact.sum(-1, keepdim=True)
+        bits = float(torch.special.entr(shares).sum()) / math.log(2)
+        self._entropy[path] = self._entropy.get(path, 0.0) + bits
         self._weights[path] = self._weights[path] + sums if path in self._weights else sums
 
     def of(self, path: str) -> Usage:
         """The means; six decimals say all there is, and keep a record short."""
         tokens = self.tokens[path]
         weights = (self._weights[path] / tokens).tolist()
-        return Usage(round(self._used[path] / tokens, 6), tuple(round(weight, 6) for weight in weights))
+        return Usage(
+            round(self._used[path] / tokens, 6),
+            tuple(round(weight, 6) for weight in weights),
+            round(self._entropy[path] / tokens, 6),
+        )
 
 
 @contextmanager

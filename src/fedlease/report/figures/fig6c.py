@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from statistics import mean
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from fedlease.report.canvas import PAGE, grow, new_figure, shorten
-from fedlease.report.figures.heat import Matrix, heat_map, in_groups, name_clients, part_groups
+from fedlease.report.figures.heat import heat_map, in_groups, name_clients, part_groups
 from fedlease.report.figures.registry import Picture
-from fedlease.report.records import Entry, Record
+from fedlease.report.records import Entry
+from fedlease.report.routing import by_layer, most_experts
 from fedlease.report.series import one_run
 
 
@@ -28,12 +26,12 @@ def draw(entries: Sequence[Entry]) -> Figure:
     needed = "a finished run with routers that tells which experts they chose (routing in its record)"
     record = one_run(chosen, lambda _: True, needed).record
     clients, spans = in_groups(record)
-    layers, values = used(record, clients)
+    layers, values = by_layer(record, clients, lambda of: float(of["experts"]))
     numbered = all(isinstance(layer, int) for layer in layers)
     width = min(PAGE, max(3.3, 1.5 + 0.3 * len(clients)))
     figure = new_figure(width, 1.1 + max(1.6, 0.15 * len(layers)))
     axes = figure.subplots()
-    most = max(len(of["weights"]) for modules in record["routing"].values() for of in modules.values())
+    most = most_experts(record)
     image = heat_map(axes, values, vmin=1, vmax=most)
     part_groups(axes, spans)
     grow(figure, name_clients(axes, clients, spans, width - 1.5))
@@ -43,28 +41,6 @@ def draw(entries: Sequence[Entry]) -> Figure:
     axes.set_title("experts that a token uses")
     figure.colorbar(image, ax=axes, label=f"mean number, of {most} experts", pad=0.02)
     return figure
-
-
-def used(record: Record, clients: Sequence[str]) -> tuple[list[int | str], Matrix]:
-    """Return the layers, and the mean number of experts over the modules of each: [layers, clients].
-
-    A layer is the first number in a module's path; a module without one is a layer of its own.
-    """
-    routing = record["routing"]
-    by_layer: dict[int | str, dict[str, list[float]]] = {}
-    for client in clients:
-        for path, of in routing.get(client, {}).items():
-            by_layer.setdefault(_layer(path), {}).setdefault(client, []).append(float(of["experts"]))
-    layers = sorted(by_layer, key=lambda layer: (isinstance(layer, str), layer))
-    nothing = [float("nan")]
-    return layers, np.array(
-        [[mean(by_layer[one].get(client, nothing)) for client in clients] for one in layers]
-    )
-
-
-def _layer(path: str) -> int | str:
-    number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
-    return int(number.group(1)) if number else path
 
 
 def _adaptive(method: dict[str, Any]) -> bool:

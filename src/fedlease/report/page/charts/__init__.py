@@ -1,0 +1,1 @@
+"""Charts as SVG: colours come from the style sheet, so that they follow light and dark."""
