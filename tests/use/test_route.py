@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -112,12 +114,11 @@ def test_own_columns(command: Any, run: Run, tmp_path: Path) -> None:
     assert (
         "has the columns class, mail, the run's clients have text, text_pair, label; text, label" in complaint
     )
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "new.parquet")
     options = ("--text", "mail", "--label", "class", "--labels", names[0], "--labels", names[1], "--json")
-    mine, theirs = (
-        json.loads(command("route", run.folder, "--data", *arguments)[1])
-        for arguments in ((other, *options), (path, "--json"))
-    )
-    assert mine == theirs
+    asked = ((other, *options), (tmp_path / "new.parquet", "--json"), (path, "--json"))
+    mine, packed, lines = (json.loads(command("route", run.folder, "--data", *each)[1]) for each in asked)
+    assert mine == packed == lines
 
 
 def test_one_adapter_for_all(run: Run, plain: Run) -> None:
