@@ -5,9 +5,9 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
+from importlib.metadata import version
 from importlib.resources import files
 
-from fedlease import __version__
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.page.markup import Html, join, tag
 from fedlease.report.page.registry import Section, sections
@@ -52,10 +52,13 @@ def make_page(entries: Sequence[Entry], title: str = "", waiting: Sequence[str] 
         tag("header", tag("h1", report.title), tag("p", _lead(report)), _open_runs(report)),
         _contents([section for section, _ in shown]),
         tag("main", [_section(section, content) for section, content in shown], id="main", tabindex="-1"),
-        tag("footer", tag("p", f"Made by fedlease {__version__} from the records of the runs named above.")),
+        tag(
+            "footer",
+            tag("p", f"Made by fedlease {version('fedlease')} from the records of the runs named above."),
+        ),
         tag("script", Html(_script())),
     ]
-    return f'{START} {__version__}">{join(head)}</head>\n<body>{join(body, chr(10))}</body></html>\n'
+    return f'{START} {version("fedlease")}">{join(head)}</head>\n<body>{join(body, chr(10))}</body></html>\n'
 
 
 def _made(section: Section, report: Report) -> Html | None:
