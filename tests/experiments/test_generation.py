@@ -15,13 +15,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import fedlease
 from fedlease.algorithms.registry import methods
+from fedlease.core.adapter import Model
 from fedlease.core.errors import FedLeaseError
+from fedlease.experiments.pace import measured_here
 from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.spec import make_spec, read_spec
+from fedlease.experiments.work import KINDS
 from fedlease.report.summary import run_report
 from fedlease.tasks.base import Encoded
 from fedlease.tasks.inference import Inference
 from fedlease.tasks.written import options
+from fedlease.training.site import TorchSite
 
 SMALL = {"rank": 2, "warmup_rounds": 1, "experts": 2}
 """Settings for little work, where a method has them."""
@@ -147,6 +151,24 @@ def test_saved_adapters_load_with_peft_and_write_the_same(
         assert site.task.score(base, same, how) == run.metrics["chats-0"]
     exact = sum(text == answer for text, answer in zip(texts, rows.answers, strict=True))
     assert run.metrics["chats-0"]["exact_match"] == pytest.approx(exact / len(texts))
+
+
+def test_its_pace_is_measured_with_a_model_that_was_trained(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row takes as long as the text that is written: so the measured one must be a trained model's."""
+    scored: list[bool] = []
+    score = TorchSite.score
+
+    def told(site: TorchSite, model: Model) -> Any:
+        scored.append(all(bool(t.any()) for name, t in model.weights.items() if name.endswith(".B")))
+        return score(site, model)
+
+    monkeypatch.setattr(TorchSite, "score", told)
+    found = measured_here(make_spec(spec))
+    assert all(0 < found[group][kind] < 10 for group in ("plain", "chats") for kind in KINDS)
+    assert len(scored) >= 2
+    assert all(scored)  # B is zero before training
 
 
 def test_rows_that_do_not_fit_name_their_client(spec: dict[str, Any]) -> None:
