@@ -271,7 +271,8 @@ def test_seeds_of_a_method_share_a_line_and_a_colour() -> None:
     differ = table_of(root, "Where the runs differ")
     assert differ[""] == ["fedlease, seed 0", "fedit, seed 0", "fedit, seed 1", "fedit, seed 2"]
     assert differ["method"] == ["fedlease", "fedit", "fedit", "fedit"]
-    assert differ["method.top_k"] == ["none", "–", "–", "–"]
+    assert differ["further settings"][0] == "top_k none, router cluster, warmup_rounds 2"
+    assert differ["further settings"][1:] == ["–"] * 3
     assert "model" not in differ
     assert table_of(root, "What was asked for")["model"] == ["tiny"]
     keys = {span.attributes["class"] for h3 in root.by_id("clients").all("h3") for span in h3.all("span")}

@@ -45,7 +45,7 @@ def test_it_opens_in_two_seconds_without_a_complaint_or_a_request(
     browser.screen(*SIZES["desktop"])
     seconds = []
     while (
-        len(seconds) < 3 and min(seconds, default=SECONDS) >= SECONDS
+        len(seconds) < 5 and min(seconds, default=SECONDS) >= SECONDS
     ):  # a busy machine is not the page's fault
         seconds.append(browser.open(pages[name]))
     assert min(seconds) < SECONDS, seconds

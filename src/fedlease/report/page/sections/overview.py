@@ -30,7 +30,11 @@ def make(report: Report) -> Html:
     if report.alone:
         return tag("div", *cards, asked, class_="flow")
     columns = [Column("", number=False), *(Column(run.name, number=False) for run in report.runs)]
-    differing = [[name, *(str(of.get(name, NONE)) for of in facts)] for name in names if name not in common]
+    own = [name for name in names if "." in name and not all(name in of for of in facts)]
+    shown = [name for name in names if name not in common and name not in own]
+    differing = [[name, *(str(of.get(name, NONE)) for of in facts)] for name in shown]
+    if own:
+        differing.append(["further settings", *(_further(of, own) for of in facts)])
     return both(
         grid(*cards),
         table("Where the runs differ", columns, differing),
@@ -84,6 +88,11 @@ def _facts(run: Shown) -> dict[str, Any]:
         "commit": (record.get("commit") or "")[:12],
         "folder": normpath(run.entry.folder),
     }
+
+
+def _further(facts: dict[str, Any], names: list[str]) -> str:
+    """Settings that not all methods have, in one cell."""
+    return ", ".join(f"{name.partition('.')[2]} {facts[name]}" for name in names if name in facts) or NONE
 
 
 def _together(facts: dict[str, Any]) -> dict[str, str]:
