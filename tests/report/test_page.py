@@ -257,3 +257,23 @@ def test_with_more_clients_than_have_names_the_page_stays_small() -> None:
     root = check(page)
     assert "Neighbouring clients share a cell" in said(root, "allocation")
     assert len(page.encode()) < 2_000_000
+
+
+def test_seeds_of_a_method_share_a_line_and_a_colour() -> None:
+    runs = [entry("fedit", Path(f"runs/{seed}"), tasks=SMALL, seed=seed) for seed in (0, 1)]
+    going = entry("fedit", Path("runs/2"), tasks=SMALL, seed=2, status="running")
+    root = page_of(entry(tasks=SMALL), *runs, going)
+    chart = next(node for node in root.by_id("rounds").all("figure") if "all clients" in node.text)
+    names = [g.one("title").text for g in chart.all("g") if list(g.all("title"))]
+    assert names == ["fedlease", "fedit (2 seeds)"]
+    last = [np.mean([s["accuracy"] for s in r.record["rounds"][-1]["metrics"].values()]) for r in runs]
+    assert f"fedit (2 seeds){100 * np.mean(last):.1f}" in chart.text
+    differ = table_of(root, "Where the runs differ")
+    assert differ[""] == ["fedlease, seed 0", "fedit, seed 0", "fedit, seed 1", "fedit, seed 2"]
+    assert differ["method"] == ["fedlease", "fedit", "fedit", "fedit"]
+    assert differ["further settings"][0] == "top_k none, router cluster, warmup_rounds 2"
+    assert differ["further settings"][1:] == ["–"] * 3
+    assert "model" not in differ
+    assert table_of(root, "What was asked for")["model"] == ["tiny"]
+    keys = {span.attributes["class"] for h3 in root.by_id("clients").all("h3") for span in h3.all("span")}
+    assert keys == {"key s0", "key s1"}

@@ -21,6 +21,7 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Also replace a file that is no report.")] = False,
 ) -> None:
     """Write runs as one HTML page that needs no network: scores, clients, experts, costs, what is missing."""
+    from fedlease import __version__
     from fedlease.cli.collect import collect, title_of, waiting
     from fedlease.core.files import write_bytes
     from fedlease.report.gather import described, is_complete
@@ -33,7 +34,7 @@ def report(
     if not entries:
         raise FedLeaseError(f"there is no report: no run has a record yet ({'; '.join(begun)})")
     title = "" if len(different) > 1 else title_of(different)
-    content = make_page(entries, title, begun).encode()
+    content = make_page(entries, title, begun, __version__).encode()
     write_bytes(place, content)
     screen = console()
     for entry in entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib.metadata import version
+from html import escape
 from importlib.resources import files
 
 from fedlease.core.errors import FedLeaseError
@@ -26,13 +26,16 @@ def is_report(content: bytes) -> bool:
     return content.startswith(START.encode())
 
 
-def make_page(entries: Sequence[Entry], title: str = "", waiting: Sequence[str] = ()) -> str:
+def make_page(
+    entries: Sequence[Entry], title: str = "", waiting: Sequence[str] = (), version: str = ""
+) -> str:
     """Return the page of some runs; equal records give equal pages.
 
     Args:
         entries: the runs, at least one; those that are not complete are shown as far as they came.
         title: of the page; empty is the name of the run.
         waiting: runs of a sweep that have no record yet, to be named.
+        version: of fedlease, for the foot of the page.
 
     Raises:
         FedLeaseError: a record that is damaged, by the run's folder.
@@ -52,13 +55,10 @@ def make_page(entries: Sequence[Entry], title: str = "", waiting: Sequence[str] 
         tag("header", tag("h1", report.title), tag("p", _lead(report)), _open_runs(report)),
         _contents([section for section, _ in shown]),
         tag("main", [_section(section, content) for section, content in shown], id="main", tabindex="-1"),
-        tag(
-            "footer",
-            tag("p", f"Made by fedlease {version('fedlease')} from the records of the runs named above."),
-        ),
+        tag("footer", tag("p", f"Made by fedlease {version} from the records of the runs named above.")),
         tag("script", Html(_script())),
     ]
-    return f'{START} {version("fedlease")}">{join(head)}</head>\n<body>{join(body, chr(10))}</body></html>\n'
+    return f'{START} {escape(version)}">{join(head)}</head>\n<body>{join(body, chr(10))}</body></html>\n'
 
 
 def _made(section: Section, report: Report) -> Html | None:

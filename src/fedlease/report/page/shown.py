@@ -25,12 +25,14 @@ class Shown:
 
     Attributes:
         name: what it is called there: row, section, seed, as far as needed to tell it from the others.
-        index: its place, from 0; it says its colour.
+        row: its name without the seed: runs that differ in their seed alone have it in common.
+        style: the place of its row, from 0; it says its colour.
         entry: its record and folder.
     """
 
     name: str
-    index: int
+    row: str
+    style: int
     entry: Entry
 
     @property
@@ -131,7 +133,7 @@ class Report:
 
 def key(run: Shown) -> Html:
     """A patch of the run's colour."""
-    return tag("span", class_=f"key s{run.index % 8}", aria_hidden="true")
+    return tag("span", class_=f"key s{run.style % 8}", aria_hidden="true")
 
 
 def report_of(entries: Sequence[Entry], title: str = "", waiting: Sequence[str] = ()) -> Report:
@@ -140,23 +142,28 @@ def report_of(entries: Sequence[Entry], title: str = "", waiting: Sequence[str] 
     Raises:
         FedLeaseError: a record that is damaged.
     """
-    for index, entry in enumerate(entries):
-        with Shown("", index, entry).reading():
+    for entry in entries:
+        with Shown("", "", 0, entry).reading():
             told_apart([entry])
             groups(entry.record)
             scored(entry.record)
-    rows = told_apart(entries)
-    several = len({entry.record["seed"] for entry in rows}) > 1
-    names = [_name(entry, several) for entry in rows]
-    runs = []
-    for index, (entry, name) in enumerate(zip(rows, names, strict=True)):
-        same = names.count(name) > 1
-        runs.append(Shown(f"{name} ({normpath(entry.folder)})" if same else name, index, entry))
+    told = told_apart(entries)
+    several = len({entry.record["seed"] for entry in told}) > 1
+    rows = [", ".join(filter(None, (entry.row, entry.section))) for entry in told]
+    names = [
+        f"{row}, seed {entry.record['seed']}" if several else row
+        for row, entry in zip(rows, told, strict=True)
+    ]
+    places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+    runs = [
+        Shown(_unlike(name, names, entry), row, places[row], entry)
+        for name, row, entry in zip(names, rows, told, strict=True)
+    ]
     if not title:
-        title = runs[0].record["spec"]["name"] if len(runs) == 1 else f"{len(runs)} runs"
-    return Report(str(title), tuple(runs), tuple(waiting))
+        title = str(runs[0].record["spec"]["name"]) if len(runs) == 1 else f"{len(runs)} runs"
+    return Report(title, tuple(runs), tuple(waiting))
 
 
-def _name(entry: Entry, seed: bool) -> str:
-    words = [entry.row, entry.section, f"seed {entry.record['seed']}" if seed else ""]
-    return ", ".join(word for word in words if word)
+def _unlike(name: str, names: Sequence[str], entry: Entry) -> str:
+    """The name with its folder, where several runs have the same one."""
+    return f"{name} ({normpath(entry.folder)})" if names.count(name) > 1 else name

@@ -16,7 +16,7 @@ def make(report: Report) -> Html:
     made: list[Child] = []
     for name in dict.fromkeys(run.metric for run in report.runs if run.last):
         runs = [run for run in report.runs if run.metric == name and run.last]
-        rows = [Strip(run.name, _sorted(run), run.index) for run in runs]
+        rows = [Strip(run.name, _sorted(run), run.style) for run in runs]
         said = "; ".join(
             f"{run.name} from {_name(_sorted(run)[0])} to {_name(_sorted(run)[-1])}" for run in runs
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from os.path import normpath
 from statistics import fmean
 from typing import Any
 
 from fedlease.report.page.markup import Html, tag
-from fedlease.report.page.parts import NONE, Column, both, counted, grid, listed, table
+from fedlease.report.page.parts import NONE, Column, both, counted, details, grid, listed, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.sections.time import duration
 from fedlease.report.page.shown import Report, Shown, key
@@ -15,17 +16,30 @@ from fedlease.report.summary import human, total_bytes, total_seconds
 
 
 def make(report: Report) -> Html:
-    """Cards and the table of settings."""
+    """Cards, what all runs have in common, and where they differ."""
     cards, facts = [], []
     for run in report.runs:
         with run.reading():
             cards.append(_card(run))
-            facts.append(_facts(run))
-    names = dict.fromkeys(name for of in facts for name in of)
-    rows = [[name, *(of.get(name, NONE) for of in facts)] for name in names]
+            facts.append({name: value for name, value in _facts(run).items() if value not in (None, "")})
+    names = list(dict.fromkeys(name for of in facts for name in of))
+    common = [name for name in names if len({of.get(name) for of in facts}) == 1]
+    rows = [[name, words] for name, words in _together({name: facts[0][name] for name in common}).items()]
+    heads = [Column("", number=False), Column("the run" if report.alone else "all runs", number=False)]
+    asked = table("What was asked for, and where it ran", heads, rows)
+    if report.alone:
+        return tag("div", *cards, asked, class_="flow")
     columns = [Column("", number=False), *(Column(run.name, number=False) for run in report.runs)]
-    asked = table("What was asked for, and where it ran", columns, rows)
-    return tag("div", *cards, asked, class_="flow") if report.alone else both(grid(*cards), asked)
+    own = [name for name in names if "." in name and not all(name in of for of in facts)]
+    shown = [name for name in names if name not in common and name not in own]
+    differing = [[name, *(str(of.get(name, NONE)) for of in facts)] for name in shown]
+    if own:
+        differing.append(["further settings", *(_further(of, own) for of in facts)])
+    return both(
+        grid(*cards),
+        table("Where the runs differ", columns, differing),
+        details("What all runs have in common", asked),
+    )
 
 
 def _card(run: Shown) -> Html:
@@ -53,14 +67,16 @@ def _card(run: Shown) -> Html:
     )
 
 
-def _facts(run: Shown) -> dict[str, str]:
+def _facts(run: Shown) -> dict[str, Any]:
+    """What was asked for by its key in the spec, and what came of it."""
     record = run.record
     spec, plan = record["spec"], record.get("plan", {})
-    told: dict[str, Any] = {
+    return {
         "method": spec["method"]["name"],
-        "its settings": _settings(spec["method"], ("name",)),
+        **{f"method.{key}": _value(value) for key, value in spec["method"].items() if key != "name"},
         "model": spec.get("model", {}).get("name"),
-        "training": _settings(spec.get("training", {})),
+        **{f"training.{key}": _value(value) for key, value in spec.get("training", {}).items()},
+        "rounds": spec["rounds"],
         "scored on": _scored_on(spec),
         "clients": "; ".join(_group(name, members, record) for name, members in groups(record).items()),
         "parameters trained": _parameters(record),
@@ -70,13 +86,22 @@ def _facts(run: Shown) -> dict[str, str]:
         "machine": ", ".join(str(value) for value in record.get("machine", {}).values()),
         "versions": ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items()),
         "commit": (record.get("commit") or "")[:12],
-        "folder": str(run.entry.folder),
+        "folder": normpath(run.entry.folder),
     }
-    return {name: str(value) for name, value in told.items() if value not in (None, "")}
 
 
-def _settings(values: dict[str, Any], without: tuple[str, ...] = ()) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in values.items() if name not in without)
+def _further(facts: dict[str, Any], names: list[str]) -> str:
+    """Settings that not all methods have, in one cell."""
+    return ", ".join(f"{name.partition('.')[2]} {facts[name]}" for name in names if name in facts) or NONE
+
+
+def _together(facts: dict[str, Any]) -> dict[str, str]:
+    """Keys of one table of the spec in one line: ``method.rank`` and ``method.alpha`` as ``method.*``."""
+    found: dict[str, list[str]] = {}
+    for name, value in facts.items():
+        head, dot, key = name.partition(".")
+        found.setdefault(f"{head}.*" if dot else name, []).append(f"{key} {value}" if dot else str(value))
+    return {name: ", ".join(words) for name, words in found.items()}
 
 
 def _value(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import fmean
 from typing import TypeAlias
 
 from fedlease.report.figures.heat import in_groups
@@ -29,13 +30,13 @@ def make(report: Report) -> Html | None:
     if not any(run.last for run in report.runs):
         return paragraph("No client is scored yet.", class_="note")
     compared: list[Child] = []
-    ranges: dict[int, Ranges] = {}
+    ranges: dict[str, Ranges] = {}
     for runs in report.together():
         values = [way for run in runs for way in _ways(run) if way]
         if values:
-            ranges |= dict.fromkeys((run.index for run in runs), _ranges(values))
+            ranges |= dict.fromkeys((run.name for run in runs), _ranges(values))
             compared += [_compared(runs, _ranges(values))] if len(runs) > 1 else []
-    return both(*compared, report.each(lambda run: _clients(run, ranges.get(run.index)), fold=True))
+    return both(*compared, report.each(lambda run: _clients(run, ranges.get(run.name)), fold=True))
 
 
 def _ways(run: Shown) -> list[Points]:
@@ -52,24 +53,30 @@ def _panels(run: Shown) -> dict[str, list[str]]:
 
 
 def _compared(runs: Sequence[Shown], ranges: Ranges) -> Html:
-    panels = _panels(runs[0])
-    panels |= {ALL: list(runs[0].record["clients"])}
-    lines: dict[str, list[Line]] = {}
-    for name, clients in panels.items():
-        drawn = [Line(run.name, _mean(scored(run.record), clients), run.index) for run in runs]
-        lines[name] = [line for line in drawn if line.points]
+    rows: dict[str, list[Shown]] = {}
+    for run in runs:
+        if run.last:
+            rows.setdefault(run.row, []).append(run)
+    rows = {row: [run for run in found if run.complete] or found for row, found in rows.items()}
     what = f"mean {runs[0].metric} (%)"
-    draw = partial(line_chart, x_label="round", ranges=ranges)
-    charts = [
-        figure(
-            f"{name}: {what}",
-            draw(found, alt=_alt(f"{what} by round, {name}", found)),
-            legend(found, _ends(found)),
-        )
-        for name, found in lines.items()
-        if found
-    ]
-    return tag("div", tag("h3", "Runs compared"), grid(*charts))
+    charts = []
+    for name, clients in {**_panels(runs[0]), ALL: list(runs[0].record["clients"])}.items():
+        lines = [_over_seeds(found, clients, name) for name, found in rows.items()]
+        lines = [line for line in lines if line.points]
+        if lines:
+            chart = line_chart(lines, _alt(f"{what} by round, {name}", lines), "round", ranges)
+            charts.append(figure(f"{name}: {what}", chart, legend(lines, _ends(lines))))
+    seeds = any(len(found) > 1 for found in rows.values())
+    note = paragraph("Of several seeds: the mean over those that are complete.", class_="note")
+    return tag("div", tag("h3", "Runs compared"), note if seeds else None, grid(*charts))
+
+
+def _over_seeds(runs: Sequence[Shown], clients: Sequence[str], row: str) -> Line:
+    """The mean over runs that differ in their seed, in the rounds in which all are scored."""
+    ways = [dict(_mean(scored(run.record), clients)) for run in runs]
+    rounds = sorted(set.intersection(*(set(way) for way in ways)))
+    name = row if len(runs) == 1 else f"{row} ({len(runs)} seeds)"
+    return Line(name, [(round, fmean(way[round] for way in ways)) for round in rounds], runs[0].style)
 
 
 def _clients(run: Shown, ranges: Ranges | None) -> Html:
