@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from rich.console import Console
 from runs import Make, federation_of, files, scores
 from safetensors.torch import load_file
 
@@ -18,6 +20,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.jobs import identity
 from fedlease.experiments.results import same_spec
 from fedlease.experiments.spec import make_spec
+from fedlease.report.summary import run_report
 from fedlease.tasks.inference import Inference
 
 KINDS = ("bnb-8bit", "bnb-4bit", "torchao-int8")
@@ -89,6 +92,9 @@ def test_resumed_runs_and_saved_adapters(
     assert files(again.folder) == files(whole.folder)
     assert scores(again.folder) == scores(whole.folder)
 
+    screen = Console(width=200, record=True, file=io.StringIO())
+    screen.print(run_report(whole.record))
+    assert f" in {kind} in float32, sdpa attention, 1 threads" in screen.export_text()
     told = whole.record["spec"]["model"]
     assert (told["quantization"], told["gradient_checkpointing"]) == (kind, True)
     assert {"accelerate", kind.partition("-")[0].replace("bnb", "bitsandbytes")} <= whole.record[

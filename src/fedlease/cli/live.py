@@ -81,12 +81,13 @@ class Live:
     def begin(self, spec: Spec, federation: Federation, done: int) -> None:
         """Say what runs where, and start the clock."""
         self.stop()
-        method, plan = str(spec.method["name"]), federation.plan
+        method, plan, quantised = str(spec.method["name"]), federation.plan, spec.model.quantization
+        form = plan.precision if quantised == "none" else f"{quantised} in {plan.precision}"
         work = _work(spec, federation)
         todo = f"rounds {done + 1} to {spec.rounds}" if done < spec.rounds else "all rounds done"
         self._console.print(
             f"{method}: {len(federation.sites)} clients, {todo}, "
-            f"{plan.precision} with {plan.attention} attention on {plan.threads} threads ({plan.why})",
+            f"{form} with {plan.attention} attention on {plan.threads} threads ({plan.why})",
             highlight=False,
         )
         start = work * done / spec.rounds

@@ -150,7 +150,9 @@ def run_report(record: Record) -> Group:
     state = f"{record['spec']['name']}: {record['status']}, {len(record['rounds'])} of "
     head = Text(f"{state}{record['spec']['rounds']} rounds, seed {record['seed']}", style="bold")
     plan = record["plan"]
-    how = f"{plan['precision']}, {plan['attention']} attention, {plan['threads']} threads on {plan['device']}"
+    quantised = record["spec"].get("model", {}).get("quantization")
+    form = f"{quantised} in {plan['precision']}" if quantised else plan["precision"]
+    how = f"{form}, {plan['attention']} attention, {plan['threads']} threads on {plan['device']}"
     pieces: list[RenderableType] = [head, Text(f"{record['model']['path']} in {how} ({plan['why']})")]
     allocation = allocation_text(record)
     pieces += [client_table(record), *([allocation] if allocation else [])]
