@@ -14,8 +14,8 @@ from fedlease.experiments.jobs import job
 from fedlease.experiments.params import parameters
 from fedlease.experiments.prepare import read_rows, settle
 from fedlease.experiments.presets import find
-from fedlease.experiments.presets.table3 import EIGHT_BITS, PAPER, SMALL, TASKS
-from fedlease.experiments.spec import ModelSpec, Spec
+from fedlease.experiments.presets.table3 import PAPER, SMALL, TASKS
+from fedlease.experiments.spec import Spec
 from fedlease.tasks.generation import Generation
 from fedlease.training.models import known_as, resolve
 
@@ -59,7 +59,7 @@ def test_the_papers_setting() -> None:
     assert (spec.rounds, spec.training.epochs, spec.training.batch_size) == (10, 2, 8)
     assert PAPER.rates == (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
     assert trial.data.held_out
-    assert bool(EIGHT_BITS) == ("quantization" in ModelSpec.model_fields)  # to be said once it can be
+    assert spec.model.quantization == trial.model.quantization == "bnb-8bit"
 
 
 def test_the_rows_of_flan_are_enough_for_small(flan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

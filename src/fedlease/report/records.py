@@ -39,8 +39,8 @@ def label(record: Record) -> str:
     return str(record["spec"]["method"]["name"])
 
 
-METRICS = {"rouge1": "ROUGE-1", "rougeL": "ROUGE-L", "exact_match": "exact match"}
-"""What scores are called among people, where that is not their name in records."""
+METRICS = {"rouge1": "ROUGE-1", "rougeL": "ROUGE-L"}
+"""What scores are called among people, where that is not their name in records as words."""
 
 
 def metric(record: Record) -> str:
@@ -50,7 +50,12 @@ def metric(record: Record) -> str:
 
 def metric_title(record: Record) -> str:
     """What that score is called among people."""
-    return METRICS.get(metric(record), metric(record))
+    return METRICS.get(metric(record), metric(record).replace("_", " "))
+
+
+def capital(words: str) -> str:
+    """Words as a sentence begins; unlike ``capitalize`` it leaves the other letters as they are."""
+    return words[:1].upper() + words[1:]
 
 
 def groups(record: Record) -> dict[str, list[str]]:

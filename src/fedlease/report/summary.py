@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.records import Record, Scored, average, groups, label, metric_title, scored
+from fedlease.report.records import Record, Scored, average, capital, groups, label, metric_title, scored
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -27,7 +27,7 @@ def accuracy_table(records: Sequence[Record]) -> Table:
     lasts = [last_scored(record) for record in records]
     rounds = {last.round for last in lasts if last is not None}
     when = f"after round {max(rounds)}" if len(rounds) == 1 else "in the last scored round"
-    name = _title(metric_title(first))
+    name = capital(metric_title(first))
     title = f"{name} {when} (%)" if rounds else f"{name} (%): no round is scored yet"
     table = Table(title=title, title_justify="left")
     table.add_column("method")
@@ -50,10 +50,6 @@ def last_scored(record: Record) -> Scored | None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _title(name: str) -> str:
-    return name[:1].upper() + name[1:]
 
 
 def client_table(record: Record) -> Table:

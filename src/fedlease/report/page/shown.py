@@ -10,7 +10,7 @@ from os.path import normpath
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.gather import is_complete, told_apart
 from fedlease.report.page.markup import Html, tag
-from fedlease.report.records import Entry, Record, Scored, groups, metric, scored
+from fedlease.report.records import Entry, Record, Scored, groups, metric_title, scored
 
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError)
 """What reading a record raises that is not as a run writes it."""
@@ -53,8 +53,8 @@ class Shown:
 
     @property
     def metric(self) -> str:
-        """The metric's name, as a word in a sentence."""
-        return metric(self.record).replace("_", " ")
+        """The metric's name among people."""
+        return metric_title(self.record)
 
     @property
     def progress(self) -> str:

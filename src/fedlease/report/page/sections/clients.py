@@ -11,7 +11,7 @@ from fedlease.report.page.markup import Child, Html, tag
 from fedlease.report.page.parts import NONE, Column, both, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import metric, scored
+from fedlease.report.records import capital, metric, scored
 
 
 def make(report: Report) -> Html:
@@ -32,7 +32,7 @@ def _compared(runs: Sequence[Shown]) -> Html:
         rows.append([client, *cells])
     columns = [Column("client", number=False), *(Column(run.name) for run in runs)]
     caption = (
-        f"{runs[0].metric.capitalize()} of every client in the last scored round, in percent, run beside run"
+        f"{capital(runs[0].metric)} of every client in the last scored round, in percent, run beside run"
     )
     return table(caption, columns, rows, sortable=True)
 

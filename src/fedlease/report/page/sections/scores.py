@@ -9,7 +9,7 @@ from fedlease.report.page.markup import Child, Html, tag
 from fedlease.report.page.parts import NONE, Column, both, listed, paragraph, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown, key
-from fedlease.report.records import average, groups
+from fedlease.report.records import average, capital, groups
 from fedlease.report.table import Table, make_table
 from fedlease.report.table_text import cell_text, cells_of
 
@@ -28,7 +28,7 @@ def _by_group(runs: Sequence[Shown]) -> Html:
     columns += [Column(f"{name} ({len(members)})") for name, members in groups(first.record).items()]
     columns += [Column("mean of clients")]
     caption = (
-        f"{_title(first.metric)} in the last scored round, in percent: mean over the clients of each group"
+        f"{capital(first.metric)} in the last scored round, in percent: mean over the clients of each group"
     )
     return table(caption, columns, [_row(run) for run in runs])
 
@@ -67,10 +67,6 @@ def _cells(made: Table, row: str) -> list[Child]:
             words = cell_text(column, cell)
             found.append(tag("strong", words) if cell.best else NONE if words == "-" else words)
     return found
-
-
-def _title(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 SECTION = Section("scores", "Scores", 20, make)
