@@ -2,5 +2,16 @@
 
 from fedlease.allocation.allocation import THRESHOLD, Allocation, cluster
 from fedlease.allocation.distances import Distance, client_distances, inner_products
+from fedlease.allocation.newcomers import Centre, centres, join
 
-__all__ = ["THRESHOLD", "Allocation", "Distance", "client_distances", "cluster", "inner_products"]
+__all__ = [
+    "THRESHOLD",
+    "Allocation",
+    "Centre",
+    "Distance",
+    "centres",
+    "client_distances",
+    "cluster",
+    "inner_products",
+    "join",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Allocation:
     """Which client has which expert, and what led to it.
 
     Attributes:
-        clients: the clients, sorted.
+        clients: the clients that were compared, sorted.
         labels: the expert of each client; experts are numbered by their first client.
         num_experts: M.
         scores: k -> silhouette S(k) of the cut into k clusters.
@@ -44,6 +44,7 @@ class Allocation:
         centered: whether the mean update was taken out first.
         reason: the decision in one sentence.
         threshold: what S(M) had to exceed for more than one expert; None where that was not asked.
+        newcomers: the expert of each client that came after the decision; all else is without them.
     """
 
     clients: tuple[str, ...]
@@ -56,6 +57,7 @@ class Allocation:
     centered: bool
     reason: str
     threshold: float | None = None
+    newcomers: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         clients = len(self.clients)
@@ -63,6 +65,9 @@ class Allocation:
             raise ValueError(f"{len(self.labels)} labels of {self.num_experts} experts for {clients} clients")
         if self.distances.shape != (clients, clients) or self.linkage.shape != (clients - 1, 4):
             raise ValueError(f"distances or linkage are not those of {clients} clients")
+        for client, expert in self.newcomers.items():
+            if client in self.clients or not 0 <= expert < self.num_experts:
+                raise ValueError(f"newcomer {client!r} cannot have expert {expert} of {self.num_experts}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Allocation) and self.to_json() == other.to_json()
@@ -70,17 +75,36 @@ class Allocation:
     def __hash__(self) -> int:
         return hash((self.clients, self.labels))
 
+    @property
+    def owners(self) -> dict[str, int]:
+        """The expert of every client, newcomers included, sorted by client."""
+        return dict(sorted({**dict(zip(self.clients, self.labels, strict=True)), **self.newcomers}.items()))
+
+    def __contains__(self, client: object) -> bool:
+        """Tell whether a client has an expert."""
+        return client in self.newcomers or client in self.clients
+
     def label(self, client: str) -> int:
-        """Return the expert of a client; raise FedLeaseError for one that was not there."""
+        """Return the expert of a client; raise FedLeaseError for one that has none."""
+        if client in self.newcomers:
+            return self.newcomers[client]
         if client not in self.clients:
-            raise FedLeaseError(f"client {client!r} is not among the {len(self.clients)} allocated clients")
+            known = len(self.clients) + len(self.newcomers)
+            raise FedLeaseError(f"client {client!r} is not among the {known} allocated clients")
         return self.labels[self.clients.index(client)]
 
     def members(self, expert: int) -> tuple[str, ...]:
         """Return the clients of an expert, sorted; raise FedLeaseError for one that does not exist."""
         if not 0 <= expert < self.num_experts:
             raise FedLeaseError(f"expert {expert} of {self.num_experts} does not exist")
-        return tuple(name for name, own in zip(self.clients, self.labels, strict=True) if own == expert)
+        return tuple(client for client, own in self.owners.items() if own == expert)
+
+    def joined(self, client: str, expert: int) -> Allocation:
+        """Return the same decision with a newcomer; raise FedLeaseError where that cannot be."""
+        if client in self:
+            raise FedLeaseError(f"client {client!r} has expert {self.label(client)} already")
+        self.members(expert)
+        return replace(self, newcomers=dict(sorted({**self.newcomers, client: expert}.items())))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON values; the k of ``scores`` become strings."""
@@ -95,6 +119,7 @@ class Allocation:
             "centered": self.centered,
             "reason": self.reason,
             "threshold": self.threshold,
+            **({"newcomers": dict(self.newcomers)} if self.newcomers else {}),
         }
 
     @classmethod
@@ -113,6 +138,7 @@ class Allocation:
                 centered=bool(values["centered"]),
                 reason=str(values["reason"]),
                 threshold=None if values["threshold"] is None else float(values["threshold"]),
+                newcomers={str(client): int(own) for client, own in values.get("newcomers", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FedLeaseError(f"not the record of an allocation: {type(error).__name__} {error}") from error

@@ -55,8 +55,8 @@ def client_distances(
     """
     if distance not in get_args(Distance):
         raise FedLeaseError(f"distance is {distance!r}: it must be one of {', '.join(get_args(Distance))}")
-    updates = {client: _updates(client, held, distance) for client, held in weights.items()}
-    _check(updates, same_rank=distance == "b")
+    updates = {client: updates_of(client, held, distance) for client, held in weights.items()}
+    check_alike(updates, same_rank=distance == "b")
     modules = sorted(next(iter(updates.values())))
     norms = np.zeros((len(modules), len(updates)))
     total = np.zeros((len(updates), len(updates)))
@@ -118,8 +118,8 @@ def _starts(updates: Sequence[Update]) -> NDArray[np.int64]:
     return np.cumsum([0, *ranks[:-1]], dtype=np.int64)
 
 
-def _updates(client: str, weights: Weights, distance: Distance) -> dict[str, Update]:
-    """Return one client's updates by module, in float64."""
+def updates_of(client: str, weights: Weights, distance: Distance) -> dict[str, Update]:
+    """Return one client's updates by module, in float64; raise FedLeaseError where it has none."""
     held: dict[str, dict[str, Matrix]] = {}
     for name, tensor in weights.items():
         if part(name) in PARTS[distance]:
@@ -152,8 +152,8 @@ def _float64(client: str, name: str, tensor: Tensor) -> Matrix:
     return matrix
 
 
-def _check(updates: Mapping[str, Mapping[str, Update]], same_rank: bool) -> None:
-    """Raise where a client adapts other modules than the first one, or the same with other shapes."""
+def check_alike(updates: Mapping[str, Mapping[str, Update]], same_rank: bool) -> None:
+    """Raise FedLeaseError where a client adapts other modules than the first one, or other shapes."""
     first, reference = next(iter(updates.items()))
     for client, own in updates.items():
         for name in sorted(reference.keys() ^ own.keys()):
