@@ -7,14 +7,15 @@ Fine-Tuning", NeurIPS 2025. Section 4 and Algorithm 1; equations are numbered as
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
+from fedlease.algorithms.newcomers import Arrivals, take_in
 from fedlease.algorithms.registry import Method
 from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, to_all, train_lora
-from fedlease.allocation import Allocation, cluster
+from fedlease.allocation import Allocation, centres, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
@@ -33,6 +34,7 @@ class State:
         experts: stacked, A [M, r, d], B [M, l, r]; empty during the initial phase.
         routers: one per cluster, router [M, 2M-1, d]; empty during the initial phase or when M = 1.
         met: who has answered in this phase, and so holds what is sent once.
+        arrivals: what newcomers are given experts by, and who of them has none yet.
     """
 
     round: int
@@ -42,6 +44,7 @@ class State:
     experts: Weights
     routers: Weights
     met: tuple[ClientId, ...] = ()
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class FedLease:
     Initial phase, alone: trains A, B; sends down the start once; sends up A, B once, at its end.
     Iterative phase: trains the cluster's A, B and its router; sends up these; sends down all experts and the
     cluster's router; keeps nothing (with ``router="local"`` its router). With ``router="none"`` a client has
-    its cluster's expert alone.
+    its cluster's expert alone. A newcomer first does what the initial phase asks, see `take_in`.
 
     Attributes:
         rank, alpha, dropout: of every expert.
@@ -136,8 +139,9 @@ class FedLease:
         answers = clients.each("warm_up", down)
         if not last:
             return replace(state, round=number, met=met(state.met, answers))
+        came = {client: answer.weights for client, answer in answers.items()}
         allocation = cluster(
-            {client: answer.weights for client, answer in answers.items()},
+            came,
             max_experts=self.max_experts,
             min_experts=min(self.min_experts, len(answers)),
             num_experts=self._given(len(answers)),
@@ -157,6 +161,7 @@ class FedLease:
             experts=experts,
             routers=self._first_routers(state, allocation.num_experts),
             met=(),
+            arrivals=Arrivals(centres(came, allocation)),
         )
 
     def _given(self, clients: int) -> int | None:
@@ -169,20 +174,27 @@ class FedLease:
         """Clients train their expert and router; each is averaged within its cluster (lines 15-29)."""
         number = state.round + 1
         known = frozenset(state.met if self.router == "local" else ())  # they keep their routers
+        there = clients.ids
         down = {
             client: self._mixture(state, client, number, with_router=client not in known)
-            for client in clients.ids
-            if client in allocation.clients
+            for client in there
+            if client in allocation
         }
         answers = clients.each("train", down)
         clusters = [allocation.members(j) for j in range(allocation.num_experts)]
         trained = average_within(clusters, answers, {**state.experts, **state.routers}, self.weighting)
+        late = [client for client in there if client not in allocation]
+        allocation, arrivals = take_in(
+            allocation, state.arrivals, late, clients, state.start, round=number, alone=self.warmup_rounds
+        )
         return replace(
             state,
             round=number,
+            allocation=allocation,
             experts=select(trained, ("A", "B")),
             routers=select(trained, ("router",)),
             met=met(state.met, answers),
+            arrivals=arrivals,
         )
 
     def warm_up(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
@@ -204,7 +216,7 @@ class FedLease:
 
     def serve(self, state: State, client: ClientId) -> Message:
         """All experts and the cluster's router; the start for a client without an expert."""
-        if state.allocation is None or client not in state.allocation.clients:
+        if state.allocation is None or client not in state.allocation:
             return Message(state.start, {"experts": 1, "assigned": 0})
         return self._mixture(state, client, state.round)
 
