@@ -1,8 +1,9 @@
 """What every method trains, sends and keeps, measured: ``python docs/tools/method_facts.py`` writes it.
 
-Each method runs on a module of RoBERTa-large's shape, with clients that pull their weights towards one of four
-patterns instead of training on rows; bytes are times the modules, which all have that shape. Between ``<!-- facts -->`` and ``<!-- end -->`` of docs/methods/NAME.md goes
-what crossed the wire, what the clients kept, and what `fedlease params` counts; the words around stay.
+Each method runs on a module of RoBERTa-large's shape, with clients that pull their weights towards one of
+four patterns instead of training on rows; bytes are times the modules, which all have that shape. Between
+``<!-- facts -->`` and ``<!-- end -->`` of docs/methods/NAME.md goes what crossed the wire, what the clients
+kept, and what `fedlease params` counts; the words around stay.
 """
 
 from __future__ import annotations
@@ -146,7 +147,10 @@ def facts(method: Method, modules: Modules) -> Iterator[str]:
     rank = method.options()["rank"]
     found = parameters(MODEL, method.name, rank, EXPERTS)
     parts = ", ".join(f"{kind} {number:,}" for kind, number in found.by_part.items() if number)
-    yield f"On RoBERTa-large, query and value of 24 layers, rank {rank}, {CLIENTS} clients in {EXPERTS} groups, float32:"
+    yield (
+        f"On RoBERTa-large, query and value of 24 layers, rank {rank}, {CLIENTS} clients in {EXPERTS} "
+        "groups, float32:"
+    )
     yield ""
     yield "| round | task | clients | trains | down to a client | up from a client | keeps |"
     yield "|---|---|---|---|---|---|---|"

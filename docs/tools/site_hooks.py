@@ -10,6 +10,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -59,5 +60,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def mathml(latex: str, *, block: bool) -> str:
     """A formula as MathML; its LaTeX is the text for whoever cannot see it."""
-    made = convert(" ".join(latex.split()), display="block" if block else "inline")
+    numbered = re.sub(r"\\tag\{(\d+)\}", r"\\qquad (\1)", " ".join(latex.split()))
+    made = convert(numbered, display="block" if block else "inline")
+    if "\\" in made:
+        raise PluginError(f"this formula has a command that cannot be shown: {latex}")
     return made.replace("<math ", f'<math aria-label="{html.escape(latex.strip(), quote=True)}" ', 1)
