@@ -24,14 +24,14 @@ setup: .venv/ready
 	touch $@
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks docs/tools
-	$(BIN)/ruff format --check src tests benchmarks docs/tools
+	$(BIN)/ruff check src tests benchmarks docs/tools examples
+	$(BIN)/ruff format --check src tests benchmarks docs/tools examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: setup
-	$(BIN)/ruff check --fix src tests benchmarks docs/tools
-	$(BIN)/ruff format src tests benchmarks docs/tools
+	$(BIN)/ruff check --fix src tests benchmarks docs/tools examples
+	$(BIN)/ruff format src tests benchmarks docs/tools examples
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
