@@ -22,8 +22,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedit": {"name": "fedit", "rank": 4},
     "fedlease": {"name": "fedlease", "rank": 2},
     "top-1": {"name": "fedlease", "rank": 2, "top_k": 1},
+    "local": {"name": "local_only", "rank": 2},
 }
-ALONE = {"name": "local_only", "rank": 2}
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +46,9 @@ def trained(small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     """A folder with ``runs`` of several methods and ``adapters`` of clients that trained alone."""
     folder = tmp_path_factory.mktemp("trained")
     for name, method in METHODS.items():
-        fedlease.run({**small, "method": method}, folder / "runs" / name, memory=folder / "memory")
-    alone = fedlease.run({**small, "rounds": 1, "method": ALONE}, folder / "alone")
+        run = fedlease.run({**small, "method": method}, folder / "runs" / name, memory=folder / "memory")
     for name, client in zip("abcd", ("sst2-0", "sst2-1", "qnli-0", "qnli-1"), strict=True):
-        shutil.copytree(alone.adapter(client), folder / "adapters" / name)
+        shutil.copytree(run.adapter(client), folder / "adapters" / name)
     return folder
 
 

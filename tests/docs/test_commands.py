@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from fedlease.cli.app import app
 from fedlease.experiments.presets import find
-from fedlease.experiments.spec import read_spec
+from fedlease.experiments.spec import make_spec, read_spec
 
 Words = Sequence[str]
 
@@ -62,8 +62,9 @@ def check_run(words: Words) -> None:
 def check_sweep(words: Words) -> None:
     """Every preset exists and makes specifications that can be."""
     given = parsed(app, words).params
-    for name in given["names"]:
-        assert find(name).cells(given["size"])
+    for preset in map(find, given["names"]):
+        cells = preset.cells(preset.size(given["size"]))
+        assert [make_spec(cell.spec) for cell in cells]
 
 
 def check_superlink(words: Words) -> None:

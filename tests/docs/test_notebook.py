@@ -43,9 +43,10 @@ def test_the_notebook_runs(command: Any, tmp_path: Path, monkeypatch: pytest.Mon
         code, _, complaint = command(*words[1:])
         assert code == 0, f"{line}: {complaint}"
 
-    display = ModuleType("IPython.display")
+    ipython, display = ModuleType("IPython"), ModuleType("IPython.display")
+    ipython.version_info = (9, 0)  # type: ignore[attr-defined]  # matplotlib looks
     display.Image = image  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FEDLEASE_DATA", raising=False)
