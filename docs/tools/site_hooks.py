@@ -59,9 +59,10 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def mathml(latex: str, *, block: bool) -> str:
-    """A formula as MathML; its LaTeX is the text for whoever cannot see it."""
+    """A formula as MathML; its LaTeX is the text for whoever cannot see it. A wide one scrolls by itself."""
     numbered = re.sub(r"\\tag\{(\d+)\}", r"\\qquad (\1)", " ".join(latex.split()))
     made = convert(numbered, display="block" if block else "inline")
     if "\\" in made:
         raise PluginError(f"this formula has a command that cannot be shown: {latex}")
-    return made.replace("<math ", f'<math aria-label="{html.escape(latex.strip(), quote=True)}" ', 1)
+    made = made.replace("<math ", f'<math aria-label="{html.escape(latex.strip(), quote=True)}" ', 1)
+    return f'<div style="overflow-x: auto" tabindex="0">{made}</div>' if block else made
