@@ -15,6 +15,7 @@ from fedlease.cli.predict import predict
 from fedlease.cli.report import report
 from fedlease.cli.route import route
 from fedlease.cli.screen import console
+from fedlease.cli.watch import watch
 from fedlease.core.errors import FedLeaseError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ app = typer.Typer(
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
 
-for command in (predict, export, route, report):
+for command in (predict, export, route, report, watch):
     app.command()(command)
 
 INTERRUPTED = 130

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from fedlease.core.files import write_bytes
 from fedlease.engines.inprocess import InProcess
 from fedlease.engines.uploads import Uploads
+from fedlease.experiments.heartbeat import beating
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
@@ -117,10 +118,14 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
         engine = InProcess(algorithm, federation.sites, found.kept, uploads)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
-        state = go_on(store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter)
-        _write_adapters(store.folder, federation, state, engine)
-        facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
-        store.write_record("complete", history, {**facts, "files": store.sums()})
+        with beating(store.folder, found.round, spec.rounds) as heart:
+            meter.also(heart)
+            state = go_on(
+                store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter
+            )
+            _write_adapters(store.folder, federation, state, engine)
+            facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+            store.write_record("complete", history, {**facts, "files": store.sums()})
         meter.end(perf_counter() - began)
     return Run(store.folder)
 
