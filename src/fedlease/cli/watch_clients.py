@@ -14,8 +14,8 @@ from rich.text import Text
 from fedlease.experiments.watching import Seen
 from fedlease.report.records import groups, metric_title, scored
 
-NARROW = 39
-"""Width of a block of clients where several stand side by side."""
+NARROW, NAME = 38, 13
+"""Width of a block of clients where several stand side by side, and of a name in it."""
 
 HEAD = 1
 """Lines of a table above its rows."""
@@ -42,10 +42,10 @@ def clients_table(seen: Seen, width: int, room: int | None) -> RenderableType:
     known, clients = _known(seen), list(seen.record["clients"])
     if room is None or len(clients) <= room - HEAD:
         return _wide(seen, known, clients)
-    blocks = max(width // NARROW, 1)
+    blocks = max((width + 2) // (NARROW + 2), 1)
     lines = ceil(len(clients) / blocks)
     if lines <= room - HEAD:
-        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid = Table.grid(padding=(0, 2, 0, 0))
         parts = [clients[start : start + lines] for start in range(0, len(clients), lines)]
         grid.add_row(*(_narrow(seen, known, part) for part in parts))
         return grid
@@ -66,7 +66,7 @@ def _known(seen: Seen) -> _Known:
 
 def _wide(seen: Seen, known: _Known, clients: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("client", no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column("client", no_wrap=True)
     table.add_column("expert", justify="right")
     table.add_column("now", no_wrap=True, min_width=12)
     for column in ("loss", f"{metric_title(seen.record)} %", "change"):
@@ -74,7 +74,7 @@ def _wide(seen: Seen, known: _Known, clients: list[str]) -> Table:
     for client in clients:
         score, before = known.scores.get(client), known.before.get(client)
         table.add_row(
-            client,
+            short(client, 2 * NAME),
             str(known.experts.get(client, "-")),
             _now(seen, client),
             _number(known.losses.get(client), ".3f"),
@@ -87,12 +87,12 @@ def _wide(seen: Seen, known: _Known, clients: list[str]) -> Table:
 
 def _narrow(seen: Seen, known: _Known, clients: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", width=NARROW)
-    table.add_column("client", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("client", no_wrap=True, ratio=1)
     for column, least in (("exp", 3), ("now", 5), ("loss", 5), ("%", 5)):
         table.add_column(column, justify="right", no_wrap=True, min_width=least)
     for client in clients:
         table.add_row(
-            client,
+            short(client, NAME),
             str(known.experts.get(client, "-")),
             _now(seen, client).rpartition(" ")[2],
             _number(known.losses.get(client), ".3f"),
@@ -119,6 +119,11 @@ def _by_group(seen: Seen, known: _Known, room: int) -> RenderableType:
     return Group(
         table, Text(f"and {len(there) - len(shown)} groups more: make the window higher", style="dim")
     )
+
+
+def short(name: str, most: int) -> str:
+    """A name in so many letters, cut in the middle: what tells clients apart is at the end."""
+    return name if len(name) <= most else f"{name[: most - 6]}…{name[-5:]}"
 
 
 def _now(seen: Seen, client: str) -> str:

@@ -48,6 +48,8 @@ def page_of(folder: Path) -> Page:
         inside = {path.parent.name: path.parent for path in sorted(place.glob("*/spec.json"))}
         if inside:
             return Runs(str(place), inside)
+    if not folder.is_dir():
+        raise FedLeaseError(f"there is no folder {folder}: a run makes it once its data and model are loaded")
     raise FedLeaseError(f"{folder} holds no run: it has no spec.json, and no folder in it has one")
 
 

@@ -47,7 +47,7 @@ class Runs:
             if name not in self._watched and (folder / "spec.json").is_file():
                 self._watched[name] = Watched(folder)
             if name in self._watched and self.how(name) not in ("complete", "diverged"):
-                self._seen[name] = self._watched[name].look()
+                self._seen[name] = self._watched[name].look(retry=False)
         states = [self.how(name) for name in self._folders]
         if "going on" in states:
             self._active = time.monotonic()

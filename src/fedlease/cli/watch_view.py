@@ -11,19 +11,22 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlease.cli.live import clock, left_out
-from fedlease.cli.watch_clients import clients_table
+from fedlease.cli.watch_clients import clients_table, short
 from fedlease.experiments.watching import Seen
 from fedlease.report.records import label, metric_title, scored
 from fedlease.report.summary import allocation_text
 
-ROUNDS = 6
-"""Rounds told one by one; all are in the line of the means."""
+ROUNDS, FEWER, LOW = 8, 3, 34
+"""The last rounds are told one by one, fewer in windows below so many lines; the means of all in a line."""
 
 LEFT_OUT = 4
-"""Who was left out last is told so many times."""
+"""Who was left out last is told so many times; in a window once."""
 
 SILENT = 30.0
 """Seconds without a word from the run after which that is said."""
+
+WIDE = 100
+"""Columns from which clients' names are told in full."""
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -41,9 +44,10 @@ class View:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it; the clients get the lines that the rest leaves."""
-        seen, width = self._seen, options.max_width
-        above = [*_head(seen, width), *_rounds(seen, width, options.ascii_only)]
-        below = [*_allocation(seen), *_left_out(seen)]
+        seen, width, limited = self._seen, options.max_width, self._height is not None
+        most = FEWER if self._height is not None and self._height < LOW else ROUNDS
+        above = [*_head(seen, width), *_rounds(seen, width, most, options.ascii_only)]
+        below = [*_allocation(seen, limited), *_left_out(seen, limited)]
         room = None
         if self._height is not None:
             used = sum(len(console.render_lines(piece, options)) for piece in (*above, *below))
@@ -103,7 +107,7 @@ def doing(seen: Seen) -> str:
     return f"{beat.now}: {one.purpose}, {one.done} of {one.total} rows{loss}{silent}"
 
 
-def _rounds(seen: Seen, width: int, ascii_only: bool) -> list[RenderableType]:
+def _rounds(seen: Seen, width: int, most: int, ascii_only: bool) -> list[RenderableType]:
     """The last rounds, one a line, and the mean score of all of them."""
     record, name = seen.record, metric_title(seen.record)
     if not record["rounds"]:
@@ -111,15 +115,12 @@ def _rounds(seen: Seen, width: int, ascii_only: bool) -> list[RenderableType]:
     scores = {one.round: one.scores for one in scored(record)}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("round", f"{name} %", "worst", "best", "loss", "seconds"):
-        words = column in ("worst", "best")
-        table.add_column(
-            column, justify="left" if words else "right", no_wrap=True, max_width=24 if words else None
-        )
-    for entry in record["rounds"][-ROUNDS:]:
+        table.add_column(column, justify="left" if column in ("worst", "best") else "right", no_wrap=True)
+    for entry in record["rounds"][-most:]:
         loss, total = entry["loss"], entry["seconds"]["total"]
         table.add_row(
             str(entry["round"]),
-            *_three(scores.get(entry["round"], {})),
+            *_three(scores.get(entry["round"], {}), 14 if width < WIDE else 28),
             f"{fmean(loss.values()):.3f}" if loss else "-",
             f"{total:.1f}",
         )
@@ -133,12 +134,13 @@ def _rounds(seen: Seen, width: int, ascii_only: bool) -> list[RenderableType]:
     return [*pieces, Text()]
 
 
-def _three(scores: Mapping[str, float]) -> tuple[str, str, str]:
-    """The mean, and who is worst and best; the first by name of equals."""
+def _three(scores: Mapping[str, float], most: int) -> tuple[str, str, str]:
+    """The mean, and who is worst and best, in so many letters; the first by name of equals."""
     if not scores:
         return "-", "-", "-"
     worst, best = min(scores, key=lambda c: (scores[c], c)), min(scores, key=lambda c: (-scores[c], c))
-    return f"{fmean(scores.values()):.1f}", f"{scores[worst]:.1f} {worst}", f"{scores[best]:.1f} {best}"
+    told = [f"{scores[client]:.1f} {short(client, most)}" for client in (worst, best)]
+    return f"{fmean(scores.values()):.1f}", told[0], told[1]
 
 
 def spark(values: list[float]) -> str:
@@ -148,19 +150,28 @@ def spark(values: list[float]) -> str:
     return "".join(BARS[round(step * (len(BARS) - 1))] for step in steps)
 
 
-def _allocation(seen: Seen) -> list[RenderableType]:
-    found = allocation_text(seen.record)
-    return [] if found is None else [Text(), found]
+def _allocation(seen: Seen, limited: bool) -> list[RenderableType]:
+    """Who shares an expert, and why; in a window only how many do: the clients' lines tell which."""
+    if not limited or "allocation" not in seen.record:
+        found = allocation_text(seen.record)
+        return [] if found is None else [Text(), found]
+    found = seen.record["allocation"]
+    sizes = ", ".join(str(found["labels"].count(expert)) for expert in range(found["num_experts"]))
+    said = f"{found['reason']}; clients of each: {sizes}"
+    return [Text(), Text(said, no_wrap=True, overflow="ellipsis")]
 
 
-def _left_out(seen: Seen) -> list[RenderableType]:
+def _left_out(seen: Seen, limited: bool) -> list[RenderableType]:
     """Who was left out, the last ones."""
     lines = [
-        f"  round {entry['round']}: {left_out(one)}"
+        f"round {entry['round']}: {left_out(one)}"
         for entry in seen.record["rounds"]
         for one in entry.get("left_out", ())
     ]
     if not lines:
         return []
+    if limited:
+        more = f" (the last of {len(lines)})" if len(lines) > 1 else ""
+        return [Text(f"Left out{more} in {lines[-1]}", no_wrap=True, overflow="ellipsis")]
     more = f", the last of {len(lines)}" if len(lines) > LEFT_OUT else ""
-    return [Text(), Text(f"Left out{more}", style="bold"), *map(Text, lines[-LEFT_OUT:])]
+    return [Text(), Text(f"Left out{more}", style="bold"), *(Text(f"  {one}") for one in lines[-LEFT_OUT:])]

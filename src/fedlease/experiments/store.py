@@ -36,7 +36,10 @@ FORMAT = 1
 """The layout of spec.json and record.json; a folder of another one is refused."""
 
 
-BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME)
+TRACKERS = "trackers"
+"""What belongs to trackers, in a folder of its own; see `fedlease.experiments.trackers`."""
+
+BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS)
 """What a run may leave that was stopped before its first checkpoint."""
 
 KEYS = ("spec", "clients", "status", "rounds", "versions")
@@ -104,6 +107,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
+        shutil.rmtree(self.folder / TRACKERS, ignore_errors=True)  # of a run that gives way
         write_json(self.folder / "spec.json", {"format": FORMAT, **resolved})
 
     @contextmanager

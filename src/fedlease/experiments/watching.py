@@ -135,14 +135,14 @@ class Watched:
             spec, {client: (facts["train_rows"], facts["test_rows"]) for client, facts in clients}
         ).size
 
-    def look(self) -> Seen:
-        """Look at the run as it is now.
+    def look(self, retry: bool = True) -> Seen:
+        """Look at the run as it is now, a second time where no process seems to be at it.
 
         Raises:
             FedLeaseError: what lies there is damaged, or of another format.
         """
         seen = self._look()
-        if seen.state == "stopped" and seen.beat is None:
+        if retry and seen.state == "stopped" and seen.beat is None:
             time.sleep(RETRY)
             return self._look()
         return seen
