@@ -23,7 +23,7 @@ from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
-from fedlease.experiments.trackers import check, following, remembered
+from fedlease.experiments.tracking import check, following, remembered
 from fedlease.training.quantization import libraries
 from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture

@@ -37,7 +37,7 @@ FORMAT = 1
 
 
 TRACKERS = "trackers"
-"""What belongs to trackers, in a folder of its own; see `fedlease.experiments.trackers`."""
+"""What belongs to trackers, in a folder of its own; see `fedlease.experiments.tracking`."""
 
 BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS)
 """What a run may leave that was stopped before its first checkpoint."""

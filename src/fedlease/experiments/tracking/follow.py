@@ -10,17 +10,13 @@ run's folder is enough to go on with the same run of the tracker::
 
 from __future__ import annotations
 
-import os
 import queue
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.util import find_spec
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,88 +25,19 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json, write_json
 from fedlease.core.progress import Progress
 from fedlease.experiments.store import TRACKERS, History, Store
-from fedlease.experiments.tracked import Numbers, allocated, hyperparameters, routed, values
+from fedlease.experiments.tracking.kinds import KNOWN, Place, check, prepare
+from fedlease.experiments.tracking.numbers import Numbers, allocated, hyperparameters, routed, values
 
 FORMAT = 1
 
 PATIENCE, HURRY = 60.0, 5.0
 """Seconds that trackers get to take what they were told when a run is complete, and when it broke off."""
 
-PROJECT = "fedlease"
-"""Under which Weights & Biases and MLflow list runs, where their environment variables name nothing else."""
-
 Said = Callable[[str], None]
 
 
 def _to_stderr(line: str) -> None:
     print(f"fedlease: {line}", file=sys.stderr)
-
-
-@dataclass
-class Place:
-    """Where a tracker is with a run.
-
-    Attributes:
-        logged: rounds it was told.
-        run: what it calls the run; None where it needs no name.
-        begun: whether it knows the hyperparameters.
-        complete: whether it knows all there is.
-    """
-
-    logged: int = 0
-    run: str | None = None
-    begun: bool = False
-    complete: bool = False
-
-
-def _tensorboard(folder: Path, place: Place) -> Any:
-    from accelerate.tracking import TensorBoardTracker
-
-    # what an earlier process wrote of later rounds and was killed over is void
-    return TensorBoardTracker("tensorboard", folder / TRACKERS, purge_step=place.logged + 1)
-
-
-def _wandb(folder: Path, place: Place) -> Any:
-    from accelerate.tracking import WandBTracker
-
-    place.run = place.run or uuid.uuid4().hex[:12]
-    return WandBTracker(
-        os.environ.get("WANDB_PROJECT", PROJECT),
-        id=place.run,
-        name=folder.resolve().name,
-        resume="allow",
-        dir=str(folder / TRACKERS),
-        settings={"console": "off", "silent": True},
-    )
-
-
-def _mlflow(folder: Path, place: Place) -> Any:
-    from accelerate.tracking import MLflowTracker
-
-    return MLflowTracker(PROJECT, run_id=place.run, run_name=folder.resolve().name)
-
-
-KNOWN: dict[str, tuple[str, Callable[[Path, Place], Any]]] = {
-    "tensorboard": ("torch.utils.tensorboard", _tensorboard),
-    "wandb": ("wandb", _wandb),
-    "mlflow": ("mlflow", _mlflow),
-}
-"""Of every tracker what is imported, and how accelerate's is made for a run."""
-
-
-def check(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of trackers, each once, if they are known and installed.
-
-    Raises:
-        FedLeaseError: one is not.
-    """
-    found = tuple(dict.fromkeys(names))
-    for name in found:
-        if name not in KNOWN:
-            raise FedLeaseError(f"there is no tracker {name!r}; there are: {', '.join(KNOWN)}")
-        if find_spec(name) is None or find_spec("accelerate") is None:
-            raise FedLeaseError(f"{name} is not installed: pip install 'fedlease[{name}]'")
-    return found
 
 
 def remembered(folder: Path) -> tuple[str, ...]:
@@ -141,7 +68,7 @@ class Follower(threading.Thread):
         return self._place
 
     def tell(self, round: int, numbers: Numbers, last: bool = False) -> None:
-        """Let it know of a round, or what is known after the ``last`` one."""
+        """Let it know of a round; of the ``last`` one with all that is known at the end."""
         self._told.put((round, numbers, last))
 
     def close(self) -> None:
@@ -188,7 +115,10 @@ def _read(path: Path) -> Place:
 
 
 class Trackers:
-    """All trackers that follow a run, as a `Listener`."""
+    """All trackers that follow a run, as a `Listener`.
+
+    They are told of the last round when the run is complete: only then the record has all of it.
+    """
 
     def __init__(self, store: Store, followers: Sequence[Follower]) -> None:
         self._store, self._followers = store, followers
@@ -198,17 +128,22 @@ class Trackers:
 
     def round(self, entry: Mapping[str, Any]) -> None:
         """Tell them of a round that is in the record."""
-        if self._followers:
-            numbers = {**values(entry), **allocated(self._store.record())}
+        if not self._followers:
+            return
+        record = self._store.record()
+        if entry["round"] < record["spec"]["rounds"]:
             for follower in self._followers:
-                follower.tell(entry["round"], numbers)
+                follower.tell(entry["round"], {**values(entry), **allocated(record)})
 
     def complete(self) -> None:
-        """Tell them what is known at the end alone."""
-        if self._followers:
-            record = self._store.record()
-            for follower in self._followers:
-                follower.tell(len(record["rounds"]), routed(record), last=True)
+        """Tell them of the last round, and what is known at the end alone."""
+        if not self._followers:
+            return
+        record = self._store.record()
+        last = record["rounds"][-1]
+        for follower in self._followers:
+            numbers = {**values(last), **allocated(record), **routed(record)}
+            follower.tell(last["round"], numbers, last=True)
 
 
 @contextmanager
@@ -223,20 +158,22 @@ def following(
         history: the rounds that are done.
         said: told what fails, in lines.
     """
-    followers = []
+    followers, resolved = [], store.resolved()
+    settings, rounds = hyperparameters(resolved), resolved["spec"]["rounds"]
     for name in names:
         try:
             check((name,))
-            import_module(KNOWN[name][0])  # here: imports of two threads may wait for each other
+            prepare(name)
             (store.folder / TRACKERS).mkdir(exist_ok=True)
-            follower = Follower(name, store.folder, hyperparameters(store.resolved()), said)
-        except (FedLeaseError, ImportError, OSError) as error:
+            follower = Follower(name, store.folder, settings, said)
+        except Exception as error:  # of whatever is imported; the run goes on
             said(f"{name} does not follow the run: {' '.join(str(error).split())}")
             continue
         if follower.place.complete:
             continue
         for entry in history.rounds[follower.place.logged :]:
-            follower.tell(entry["round"], values(entry))
+            if entry["round"] < rounds:
+                follower.tell(entry["round"], values(entry))
         follower.start()
         followers.append(follower)
     patience = HURRY
