@@ -67,7 +67,8 @@ def _head(seen: Seen, width: int) -> list[RenderableType]:
     bar.add_column(width=min(40, width // 2))
     bar.add_column()
     bar.add_row(ProgressBar(total=1.0, completed=seen.share), Text(progress(seen)))
-    return [line, bar, Text(doing(seen), no_wrap=True, overflow="ellipsis"), Text()]
+    now = [Text(doing(seen), no_wrap=True, overflow="ellipsis")] if seen.state == "running" else []
+    return [line, bar, *now, Text()]
 
 
 STYLES = {"running": "green", "complete": "bold green", "stopped": "bold red"}
