@@ -39,7 +39,7 @@ class Runs:
         self._watched: dict[str, Watched] = {}
         self._seen: dict[str, Seen] = {}
         self._told: dict[str, str] = {}
-        self._active = self._spoke = time.monotonic()
+        self._active, self._spoke = time.monotonic(), -EVERY
 
     def look(self) -> bool:
         """See `Page`."""
@@ -91,7 +91,7 @@ class Runs:
             if how in ("complete", "diverged") and self._told.get(name) != how and seen is not None:
                 lines.append(f"  {name}: {how}{_score(seen, ', ')}")
             self._told[name] = how
-        if lines or now - self._spoke >= EVERY or not self._spoke:
+        if lines or now - self._spoke >= EVERY:
             going = [
                 f"{name} {_rounds(seen)}" for name, how, seen in self.rows() if how == "going on" and seen
             ]

@@ -64,7 +64,7 @@ def _head(seen: Seen, width: int) -> list[RenderableType]:
     line.add_column(justify="right", no_wrap=True)
     line.add_row(Text(name, style="bold"), Text(state(seen), style=STYLES[seen.state]))
     bar = Table.grid(padding=(0, 2, 0, 0))
-    bar.add_column(width=min(40, width // 2))
+    bar.add_column(width=min(36, width // 2))
     bar.add_column()
     bar.add_row(ProgressBar(total=1.0, completed=seen.share), Text(progress(seen)))
     now = [Text(doing(seen), no_wrap=True, overflow="ellipsis")] if seen.state == "running" else []
@@ -89,7 +89,7 @@ def progress(seen: Seen) -> str:
     """How much is done, how fast, and how long the rest takes."""
     said = [f"{100 * seen.share:.0f} %"]
     if seen.state == "running" and seen.beat is not None:
-        said.append(clock(seen.beat.seconds))
+        said.append(f"{clock(seen.beat.seconds)} so far")
     if seen.left is not None:
         said.append(f"{clock(seen.left)} left")
     if seen.state == "running" and seen.speed is not None:
