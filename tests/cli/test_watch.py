@@ -9,59 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_runs import record
+from made import TASKS as GLUE
 from rich.console import Console
 from runs import begin
+from watched import TASKS, save
 
 import fedlease
 from fedlease.cli.watch_clients import NAME, short
 from fedlease.cli.watch_pages import page_of
-from fedlease.cli.watch_runs import Runs
 from fedlease.core.files import read_json, write_json
 from fedlease.experiments.lock import lock
-from fedlease.experiments.manifest import Manifest, Place, write_manifest
 from fedlease.experiments.watching import Watched
-
-TASKS = {"tone": 2, "answers": 2}
-GLUE = {"sst2": 4, "qnli": 4, "mrpc": 4, "qqp": 4}
-
-
-def save(folder: Path, tasks: dict[str, int] = TASKS, done: int = 2, of: int = 4, **facts: Any) -> Path:
-    """A made-up run with so many of its rounds done, and a word of the next one."""
-    method = {"name": "fedit", "rank": 2}
-    made = record(tasks, done, method=method, status="complete" if done == of else "running", **facts)
-    made["spec"] = {
-        "name": "made",
-        "seed": 0,
-        "rounds": of,
-        "method": method,
-        "training": {"epochs": 2},
-        "clients": [{"name": name, "count": count, "data": "tone"} for name, count in tasks.items()],
-    }
-    folder.mkdir(parents=True)
-    write_json(folder / "spec.json", {key: made[key] for key in ("format", "spec", "clients")})
-    if done:
-        write_json(folder / "record.json", made)
-    first, second = list(made["clients"])[:2]
-    doing = {
-        first: {"purpose": "train", "done": 500, "total": 500, "loss": 0.25},
-        second: {"purpose": "train", "done": 125, "total": 500, "loss": 0.5},
-    }
-    beat = {
-        "format": 1,
-        "told": time.time(),
-        "from_round": 1,
-        "round": done + 1,
-        "seconds": 60.0,
-        "done": (done - 1) * len(made["clients"]) * 590.0 + 625,
-        "trained": {"rows": 4000, "seconds": 50.0},
-        "now": second,
-        "clients": doing,
-        "why": None,
-    }
-    if done < of:
-        write_json(folder / "progress.json", beat)
-    return folder
 
 
 @pytest.fixture
@@ -230,40 +188,6 @@ def test_folders_without_runs_are_told(command: Any, tmp_path: Path) -> None:
     assert "the run has not begun, its sites are awaited" in command("watch", tmp_path)[2]
     save(tmp_path / "run", done=4)
     assert command("watch", tmp_path, "--once")[0] == 0  # a trial of deploy
-
-
-def test_a_sweep_is_shown_run_by_run(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedlease.cli.watch_runs.GRACE", 0.2)
-    store, places = tmp_path / "store", []
-    for seed, done in enumerate((4, 2, 1)):
-        save(store / f"fedit-{seed}", done=done)
-        places.append(Place("FedIT", "", seed, f"../store/fedit-{seed}"))
-    places.append(Place("FedIT", "", 3, "../store/fedit-3"))
-    write_manifest(tmp_path / "table", Manifest("table9", "small", "A tiny table", places))
-    with lock(store / "fedit-1"):
-        code, shown, _ = command("watch", tmp_path / "table", "--once")
-        assert code == 0
-        assert "4 runs: 1 going on, 1 stopped, 1 complete, 1 waiting" in shown
-        states = {line.split("  ")[0]: line.split()[3:5] for line in shown.splitlines() if "seed" in line}
-        assert states["FedIT seed 1"] == ["going", "on"]
-        assert states["FedIT seed 0"] == ["complete", "4/4"]
-        code, shown, _ = command("watch", tmp_path, "--once")
-        assert "3 runs: 1 going on, 1 stopped, 1 complete" in shown  # those of the store
-    code, shown, complaint = command("watch", tmp_path / "table")
-    assert code == 2
-    assert "nothing is going on, and 3 of 4 runs are not complete" in complaint
-
-
-def test_a_sweep_ends_with_its_last_run(tmp_path: Path) -> None:
-    folders = {f"run-{seed}": tmp_path / f"run-{seed}" for seed in range(2)}
-    save(folders["run-0"], done=4)
-    runs = Runs("both", folders)
-    assert runs.look()
-    save(folders["run-1"], done=4)
-    assert not runs.look()
-    lines = runs.lines()
-    assert [line.split(",")[0] for line in lines[:2]] == ["  run-0: complete", "  run-1: complete"]
-    assert runs.verdict() == "2 runs: 2 complete"
 
 
 @pytest.mark.slow
