@@ -43,6 +43,10 @@ def test_run_show_and_resume(command: Any, spec_of: Any, tmp_path: Path) -> None
     ("arguments", "says"),
     [
         (("run", "nowhere.toml"), "cannot read nowhere.toml"),
+        (
+            ("run", "nowhere.toml", "--track", "ticker"),
+            "there is no tracker 'ticker'; there are: tensorboard",
+        ),
         (("resume", "nowhere"), "not the folder of a run"),
         (("show", "nowhere"), "not the folder of a run"),
         (("params", "--model", "gpt-9"), "no shape is known"),

@@ -14,7 +14,9 @@ from fedlease.cli.export import export
 from fedlease.cli.predict import predict
 from fedlease.cli.report import report
 from fedlease.cli.route import route
+from fedlease.cli.run import resume, run
 from fedlease.cli.screen import console
+from fedlease.cli.watch import watch
 from fedlease.core.errors import FedLeaseError
 
 if TYPE_CHECKING:
@@ -28,10 +30,7 @@ app = typer.Typer(
     "compared with.",
 )
 
-Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
-
-for command in (predict, export, route, report):
+for command in (predict, export, route, report, watch):
     app.command()(command)
 
 INTERRUPTED = 130
@@ -75,30 +74,8 @@ def demo(
     run_demo(console(), data, out, seed, quick=quick)
 
 
-@app.command()
-def run(
-    spec: Annotated[Path, typer.Argument(help="A TOML specification.", metavar="SPEC.toml")],
-    out: Out = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a key: method.rank=8", metavar="KEY=VALUE")
-    ] = None,
-) -> None:
-    """Run a federation from its specification."""
-    from fedlease.cli.live import report, shown
-    from fedlease.experiments.run import run as go
-
-    with shown() as (screen, live):
-        report(screen, go(spec, out, overrides=set_ or (), observer=live))
-
-
-@app.command()
-def resume(folder: RunFolder) -> None:
-    """Go on with a run that was stopped; the result equals that of a run never stopped."""
-    from fedlease.cli.live import report, shown
-    from fedlease.experiments.run import resume as go
-
-    with shown() as (screen, live):
-        report(screen, go(folder, observer=live))
+app.command()(run)
+app.command()(resume)
 
 
 @app.command()

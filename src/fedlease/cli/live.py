@@ -118,22 +118,8 @@ class Live:
         run = self._run
         run.round = min(entry["round"] + 1, run.rounds)  # what comes after the last one belongs to it
         run.spoke = monotonic()
-        said = [f"loss {mean(entry['loss'].values()):.3f}"] if entry["loss"] else []
-        said += [f"{name} {100 * value:.1f} %" for name, value in _means(entry["metrics"]).items()]
-        seconds = entry["seconds"]
-        overhead = 100 * seconds["other"] / seconds["total"]
-        said.append(f"{seconds['total']:.1f} s ({overhead:.1f} % outside training and scoring)")
-        self._console.print(
-            f"  {run.method} round {entry['round']}/{run.rounds}: {', '.join(said)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        for one in entry.get("left_out", ()):
-            self._console.print(
-                f"    {one['client']} is left out of {one['task']}: it {one['reason']}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        for line in round_lines(run.method, run.rounds, entry):
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def end(self, seconds: float) -> None:
         """Stop the live line."""
@@ -152,6 +138,24 @@ def _work(spec: Spec, federation: Federation) -> float:
     """Rows to train and to score in all rounds, the latter at their price."""
     rows = {client: (len(site.train_rows), len(site.test_rows)) for client, site in federation.sites.items()}
     return work(spec, rows).size
+
+
+def round_lines(method: str, rounds: int, entry: Mapping[str, Any]) -> list[str]:
+    """What is said of a round that is done, from its entry in the record, and of whom it left out."""
+    said = [f"loss {mean(entry['loss'].values()):.3f}"] if entry["loss"] else []
+    said += [f"{name} {100 * value:.1f} %" for name, value in _means(entry["metrics"]).items()]
+    seconds = entry["seconds"]
+    overhead = 100 * seconds["other"] / seconds["total"]
+    said.append(f"{seconds['total']:.1f} s ({overhead:.1f} % outside training and scoring)")
+    return [
+        f"  {method} round {entry['round']}/{rounds}: {', '.join(said)}",
+        *(f"    {left_out(one)}" for one in entry.get("left_out", ())),
+    ]
+
+
+def left_out(one: Mapping[str, str]) -> str:
+    """Who is left out of what, and why."""
+    return f"{one['client']} is left out of {one['task']}: it {one['reason']}"
 
 
 def _means(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

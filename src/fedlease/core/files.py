@@ -12,8 +12,10 @@ from typing import Any
 from fedlease.core.errors import FedLeaseError
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file beside its place, flush it to disk, then rename it there.
+
+    What is not ``durable`` is not flushed: when the power is cut it may be lost, or lie there empty.
 
     Raises:
         FedLeaseError: it cannot be written; the old file, if there is one, is left as it was.
@@ -22,8 +24,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise FedLeaseError(f"cannot write {path}: {error.strerror or error}") from error

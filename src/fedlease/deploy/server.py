@@ -17,6 +17,7 @@ from fedlease.engines.flower import Flower, Terms
 from fedlease.engines.mailbox import Mailbox
 from fedlease.engines.roster import Roster
 from fedlease.engines.uploads import Uploads
+from fedlease.experiments.heartbeat import beating
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.results import Run
@@ -99,9 +100,11 @@ def _run(
             "clients": {**_clients(spec, roster.facts), **clients},  # a late one too
         }
 
-    state = go_on(store, spec, algorithm, engine, found, facts, meter)
-    engine.each(FINISH, {client: algorithm.serve(state, client) for client in engine.ids})
-    store.write_record("complete", found.history, facts(state))
+    with beating(store.folder, found.round, spec.rounds) as heart:
+        meter.also(heart)
+        state = go_on(store, spec, algorithm, engine, found, facts, meter)
+        engine.each(FINISH, {client: algorithm.serve(state, client) for client in engine.ids})
+        store.write_record("complete", found.history, facts(state))
     return Run(store.folder)
 
 

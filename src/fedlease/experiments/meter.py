@@ -12,17 +12,21 @@ from fedlease.experiments.spec import Spec
 from fedlease.experiments.work import kind_of
 
 
-class Observer(Protocol):
-    """Whoever shows a run to people."""
-
-    def begin(self, spec: Spec, federation: Federation, done: int) -> None:
-        """The run starts, or goes on after ``done`` rounds."""
+class Listener(Protocol):
+    """Whoever wants to know how a run goes on."""
 
     def step(self, step: Progress) -> None:
         """A client did a batch."""
 
     def round(self, entry: dict[str, Any]) -> None:
         """A round is done and written; ``entry`` is what the record tells of it."""
+
+
+class Observer(Listener, Protocol):
+    """Whoever shows a run to people."""
+
+    def begin(self, spec: Spec, federation: Federation, done: int) -> None:
+        """The run starts, or goes on after ``done`` rounds."""
 
     def end(self, seconds: float) -> None:
         """The run is complete."""
@@ -49,11 +53,16 @@ class Measured:
 
 
 class Meter:
-    """Adds up what sites report, and passes it on to an observer."""
+    """Adds up what sites report, and passes it on to an observer and to others who listen."""
 
     def __init__(self, observer: Observer | None) -> None:
         self._observer = observer
+        self._listeners: list[Listener] = [] if observer is None else [observer]
         self._measured = Measured()
+
+    def also(self, *listeners: Listener) -> None:
+        """Tell these of every batch and round, too."""
+        self._listeners += listeners
 
     def begin(self, spec: Spec, federation: Federation, done: int) -> None:
         """See `Observer`."""
@@ -71,8 +80,8 @@ class Meter:
             self._measured.reused_seconds += step.reused
             if step.loss is not None:
                 self._measured.loss[step.client] = step.loss
-        if self._observer:
-            self._observer.step(step)
+        for listener in self._listeners:
+            listener.step(step)
 
     def take(self) -> Measured:
         """Return what was noted since the last call."""
@@ -80,10 +89,10 @@ class Meter:
         return taken
 
     def round(self, entry: dict[str, Any], written: float) -> None:
-        """See `Observer`; ``written`` seconds went to the round's checkpoint and record."""
+        """See `Listener`; ``written`` seconds went to the round's checkpoint and record."""
         self._measured.write_seconds += written
-        if self._observer:
-            self._observer.round(entry)
+        for listener in self._listeners:
+            listener.round(entry)
 
     def end(self, seconds: float) -> None:
         """See `Observer`."""

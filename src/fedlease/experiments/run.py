@@ -13,6 +13,7 @@ from safetensors.torch import save
 from fedlease.core.files import write_bytes
 from fedlease.engines.inprocess import InProcess
 from fedlease.engines.uploads import Uploads
+from fedlease.experiments.heartbeat import beating
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.prepare import Federation, Places, prepare, settle
@@ -22,6 +23,7 @@ from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
 from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
+from fedlease.experiments.tracking import check, following, remembered
 from fedlease.training.quantization import libraries
 from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture
@@ -34,6 +36,7 @@ def run(
     overrides: Iterable[str] = (),
     observer: Observer | None = None,
     memory: Path | None = None,
+    track: Iterable[str] = (),
 ) -> Run:
     """Run a federation from its spec to its end.
 
@@ -44,6 +47,7 @@ def run(
         observer: told of every batch and round.
         memory: a folder where runs share clients' trainings that are the same in all of them, see
             `fedlease.training.remembered`; None trains everything.
+        track: trackers that follow the run: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
 
     Returns:
         The finished run: its record, tables and adapters.
@@ -51,7 +55,7 @@ def run(
     Raises:
         FedLeaseError: what the user can put right, in one line.
     """
-    beside = Path.cwd()
+    beside, track = Path.cwd(), check(track)
     if isinstance(spec, str | Path):
         beside = Path(spec).resolve().parent
         spec = read_spec(Path(spec), overrides)
@@ -63,19 +67,29 @@ def run(
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
     federation = prepare(spec, places, meter.step, memory)
     store.create(_resolved(spec, places, federation))
-    return _go(store, spec, federation, meter, perf_counter() - began)
+    return _go(store, spec, federation, meter, perf_counter() - began, track)
 
 
-def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path | None = None) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    observer: Observer | None = None,
+    memory: Path | None = None,
+    track: Iterable[str] = (),
+) -> Run:
     """Go on with a run from its last checkpoint; the result equals that of a run never stopped, bit for bit.
+
+    Trackers that followed it go on, too; those in ``track`` are told of the rounds that are done.
 
     Raises:
         FedLeaseError: not a run, or its data or model are no longer the same.
     """
     store, began = Store(Path(folder)), perf_counter()
+    track = dict.fromkeys((*remembered(store.folder), *check(track)))
     resolved = store.resolved()
     finished = Run(store.folder)
     if store.has_record() and finished.record["status"] == "complete":
+        _tell_late(store, finished, track)
         return finished
     spec, places = reopen(store)
     meter = Meter(observer)
@@ -83,7 +97,14 @@ def resume(folder: str | Path, *, observer: Observer | None = None, memory: Path
     check_model(resolved, federation.base.path, federation.base.fingerprint, store.folder)
     for client, facts in federation.clients.items():
         check_rows(resolved, client, facts["rows_hash"], store.folder)
-    return _go(store, spec, federation, meter, perf_counter() - began)
+    return _go(store, spec, federation, meter, perf_counter() - began, track)
+
+
+def _tell_late(store: Store, finished: Run, track: Iterable[str]) -> None:
+    """Let trackers know of a run that is complete already."""
+    if track:
+        with store.locked(), following(store, track, History(finished.record["rounds"])) as trackers:
+            trackers.complete()
 
 
 def default_name(spec: Spec) -> str:
@@ -103,7 +124,14 @@ def _resolved(spec: Spec, places: Places, federation: Federation) -> dict[str, A
     }
 
 
-def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: float) -> Run:
+def _go(
+    store: Store,
+    spec: Spec,
+    federation: Federation,
+    meter: Meter,
+    setup: float,
+    track: Iterable[str],
+) -> Run:
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
     with store.locked():
         algorithm = federation.algorithm
@@ -117,10 +145,18 @@ def _go(store: Store, spec: Spec, federation: Federation, meter: Meter, setup: f
         engine = InProcess(algorithm, federation.sites, found.kept, uploads)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
-        state = go_on(store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter)
-        _write_adapters(store.folder, federation, state, engine)
-        facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
-        store.write_record("complete", history, {**facts, "files": store.sums()})
+        with (
+            following(store, track, history) as trackers,
+            beating(store.folder, found.round, spec.rounds) as heart,
+        ):
+            meter.also(heart, trackers)
+            state = go_on(
+                store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter
+            )
+            _write_adapters(store.folder, federation, state, engine)
+            facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+            store.write_record("complete", history, {**facts, "files": store.sums()})
+            trackers.complete()
         meter.end(perf_counter() - began)
     return Run(store.folder)
 

@@ -7,11 +7,11 @@
                            every file of the next two
     checkpoint/round-0007  the method's state, what clients keep, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
+    progress.json          how far the round is, for who watches; gone when the run is complete
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -28,10 +28,19 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_bytes, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
+from fedlease.experiments import heartbeat
+from fedlease.experiments.lock import NAME as LOCK
+from fedlease.experiments.lock import lock
 
 FORMAT = 1
 """The layout of spec.json and record.json; a folder of another one is refused."""
 
+
+TRACKERS = "trackers"
+"""What belongs to trackers, in a folder of its own; see `fedlease.experiments.tracking`."""
+
+BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS)
+"""What a run may leave that was stopped before its first checkpoint."""
 
 KEYS = ("spec", "clients", "status", "rounds", "versions")
 """What every record has; the first two are in spec.json as well."""
@@ -84,7 +93,7 @@ class Store:
                 f"{self.folder} already holds a run: go on with 'fedlease resume {self.folder}', "
                 "or choose another --out"
             )
-        if [name for name in there if name not in ("spec.json", "checkpoint", ".lock")]:
+        if [name for name in there if name not in BEGUN]:
             raise FedLeaseError(f"{self.folder} already exists and is not empty: choose another --out")
 
     def create(self, resolved: Mapping[str, Any]) -> None:
@@ -98,6 +107,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
+        shutil.rmtree(self.folder / TRACKERS, ignore_errors=True)  # of a run that gives way
         write_json(self.folder / "spec.json", {"format": FORMAT, **resolved})
 
     @contextmanager
@@ -107,11 +117,7 @@ class Store:
         Raises:
             FedLeaseError: another process runs this run.
         """
-        with (self.folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise FedLeaseError(f"{self.folder}: another process is at this run") from error
+        with lock(self.folder):
             for path in sorted(self.folder.rglob(".*")):
                 if _temporary(path.name) and path.is_dir():
                     shutil.rmtree(path)

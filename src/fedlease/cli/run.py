@@ -1,0 +1,43 @@
+"""``fedlease run`` and ``fedlease resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="tensorboard, wandb or mlflow; again for another.", metavar="TRACKER"),
+]
+
+
+def run(
+    spec: Annotated[Path, typer.Argument(help="A TOML specification.", metavar="SPEC.toml")],
+    out: Out = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a key: method.rank=8", metavar="KEY=VALUE")
+    ] = None,
+    track: Track = None,
+) -> None:
+    """Run a federation from its specification."""
+    from fedlease.cli.live import report, shown
+    from fedlease.experiments.run import run as go
+
+    with shown() as (screen, live):
+        report(screen, go(spec, out, overrides=set_ or (), observer=live, track=track or ()))
+
+
+def resume(folder: RunFolder, track: Track = None) -> None:
+    """Go on with a run that was stopped; the result equals that of a run never stopped.
+
+    Trackers that followed it go on with it.
+    """
+    from fedlease.cli.live import report, shown
+    from fedlease.experiments.run import resume as go
+
+    with shown() as (screen, live):
+        report(screen, go(folder, observer=live, track=track or ()))

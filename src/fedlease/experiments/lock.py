@@ -1,0 +1,57 @@
+"""One process at a run: a lock that ends with its process, however that dies."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fedlease.core.errors import FedLeaseError
+
+NAME = ".lock"
+
+TRIES, PAUSE = 5, 0.02
+"""Whoever watches a run holds its lock for a moment, again and again: one refusal means nothing."""
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep a second process out while this one writes.
+
+    Raises:
+        FedLeaseError: another process runs this run.
+    """
+    with (folder / NAME).open("w") as file:
+        for left in reversed(range(TRIES)):
+            if _taken(file, fcntl.LOCK_EX):
+                break
+            if not left:
+                raise FedLeaseError(f"{folder}: another process is at this run")
+            time.sleep(PAUSE)
+        yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process is at the run in this folder.
+
+    Raises:
+        FedLeaseError: the lock cannot be read.
+    """
+    try:
+        with (folder / NAME).open() as file:
+            return not _taken(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise FedLeaseError(f"cannot read {folder / NAME}: {error.strerror}") from error
+
+
+def _taken(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
