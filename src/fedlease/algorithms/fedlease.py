@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from fedlease.algorithms.alone import as_first, first_adapter, with_later
 from fedlease.algorithms.newcomers import Arrivals, take_in
 from fedlease.algorithms.registry import Method
 from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, to_all, train_lora
@@ -51,7 +52,8 @@ class State:
 class FedLease:
     """One LoRA expert per cluster of similar clients, mixed by an adaptive top-M router.
 
-    Initial phase, alone: trains A, B; sends down the start once; sends up A, B once, at its end.
+    Initial phase, alone: trains A, B; sends down the start once; sends up A, B once, at its end,
+    with what they were after the first round.
     Iterative phase: trains the cluster's A, B and its router; sends up these; sends down all experts and the
     cluster's router; keeps nothing (with ``router="local"`` its router). With ``router="none"`` a client has
     its cluster's expert alone. A newcomer first does what the initial phase asks, see `take_in`.
@@ -66,6 +68,7 @@ class FedLease:
             client: FedLoRA-MoE (section 3.3), FedLoRA-Individual (Table 2).
         distance: ``"b"`` compares B (Eq. 2), ``"product"`` compares B A.
         centered: take the mean update of all clients out before comparing.
+        later: compare also what clients learned after their first round alone, see `with_later`.
         top_k: None is the adaptive top-M of Eq. 5; a number is the vanilla top-k of Eq. 4.
         normalize_weights: renormalise the selected slots' weights to sum 1; False is Eq. 5 as printed.
         router: averaged within the ``"cluster"`` as in the paper, ``"local"`` to each client (Fig. 6a), or
@@ -83,6 +86,7 @@ class FedLease:
     experts: int | Literal["clients"] | None = None
     distance: Literal["product", "b"] = "product"
     centered: bool = True
+    later: bool = True
     top_k: int | None = None
     normalize_weights: bool = True
     router: Literal["cluster", "local", "none"] = "cluster"
@@ -140,7 +144,7 @@ class FedLease:
         answers = clients.each("warm_up", down)
         if not last:
             return replace(state, round=number, met=met(state.met, answers))
-        came = {client: answer.weights for client, answer in answers.items()}
+        came = {client: with_later(answer.weights, self.distance) for client, answer in answers.items()}
         allocation = cluster(
             came,
             max_experts=self.max_experts,
@@ -151,7 +155,7 @@ class FedLease:
         )
         experts = stack(  # Eq. 3
             [
-                average({client: answers[client] for client in allocation.members(j)}, self.weighting)
+                select(average({c: answers[c] for c in allocation.members(j)}, self.weighting), ("A", "B"))
                 for j in range(allocation.num_experts)
             ]
         )
@@ -200,10 +204,14 @@ class FedLease:
 
     def warm_up(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
         """Client, initial phase: train alone; keep the adapter, or send it up when the phase ends."""
-        own = train_lora(self.adapter(), kept or down.weights, down, site, purpose="warm-up")
+        start = select(kept or down.weights, ("A", "B"))
+        own = train_lora(self.adapter(), start, down, site, purpose="warm-up")
+        first = {}
+        if self.later and self.warmup_rounds > 1:
+            first = first_adapter(kept) or as_first(own)
         if down.facts["upload"]:
-            return Message(own, examples(site)), {}
-        return Message(), own
+            return Message({**own, **first}, examples(site)), {}
+        return Message(), {**own, **first}
 
     def train(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
         """Client, iterative phase: train the assigned expert and the router; the others stay frozen."""
@@ -224,7 +232,8 @@ class FedLease:
     def deploy(self, down: Message, kept: Weights) -> Model:
         """The mixture with the assigned expert first; in the initial phase the client's own adapter."""
         experts = int(down.facts.get("experts", 1))
-        return Model(self.adapter(experts, int(down.facts.get("assigned", 0))), {**down.weights, **kept})
+        own = select(kept, ("A", "B", "router"))
+        return Model(self.adapter(experts, int(down.facts.get("assigned", 0))), {**down.weights, **own})
 
     def _mixture(self, state: State, client: ClientId, number: int, *, with_router: bool = True) -> Message:
         """What a client of a cluster is sent: all M experts and its cluster's router, or its expert alone."""
@@ -278,6 +287,7 @@ METHODS = (
         {
             "distance": "b",
             "centered": False,
+            "later": False,
             "min_experts": 2,
             "normalize_weights": False,
         },

@@ -2,7 +2,7 @@
 
 A name is ``{module}.{part}``: the dotted path of the adapted module in the base model, then the part of
 the adapter: ``A`` [r, d], ``B`` [l, r], ``router`` [2M-1, d], ``fixed_A`` [R, d] or ``fixed_B`` [l, R], for a
-module of d inputs and l outputs.
+module of d inputs and l outputs; ``first_A`` and ``first_B`` are an earlier A and B.
 Stacked weights carry experts on a leading axis (``A`` [M, r, d]); the expert index is never in a name.
 """
 

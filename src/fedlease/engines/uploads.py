@@ -80,7 +80,7 @@ class Uploads:
         """Where a tensor does not fit the base model; nothing if all do."""
         rank = down.facts.get("rank", self.rank)
         for name, tensor in weights.items():
-            kind, path = part(name), module(name)
+            kind, path = part(name).removeprefix("first_"), module(name)
             if self.modules is None or kind not in ("A", "B", "router"):
                 continue
             if path not in self.modules:

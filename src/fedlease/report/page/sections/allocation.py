@@ -68,8 +68,9 @@ def _how(record: Record) -> str:
     mean = ", the mean over all clients taken out first" if allocation["centered"] else ""
     rounds = method.get("warmup_rounds")
     when = "" if rounds is None else f" after {counted(rounds, 'round')} in which each client trained alone"
+    later = ", and what of them was learned after the first" if method.get("later") and rounds != 1 else ""
     rule = "" if allocation.get("threshold") is not None else _no_rule(allocation["reason"])
-    return f"The server compared {what} of the clients' adapters{when}: by their cosine{mean}.{rule}"
+    return f"The server compared {what} of the clients' adapters{when}{later}: by their cosine{mean}.{rule}"
 
 
 def _no_rule(reason: str) -> str:

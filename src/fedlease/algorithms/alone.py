@@ -1,0 +1,45 @@
+"""What clients that trained alone are compared by: their update, and what of it they learned later."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fedlease.core.weights import Weights, module, part, rename, select
+
+FIRST = {"A": "first_A", "B": "first_B"}
+"""The parts under which a client keeps, and sends, its adapter as it was after its first round alone."""
+
+
+def as_first(own: Weights) -> dict[str, Tensor]:
+    """Return an adapter's A [r, d] and B [l, r] under the names of `FIRST`."""
+    return rename(own, FIRST)
+
+
+def first_adapter(weights: Weights) -> dict[str, Tensor]:
+    """Return the first adapter among what a client keeps or sends; empty where there is none."""
+    return select(weights, FIRST.values())
+
+
+def with_later(up: Weights, distance: str) -> dict[str, Tensor]:
+    """Return what a client is compared by: its update, and what of it was learned after the first round.
+
+    Clients first learn what all tasks share and how their labels are balanced; a hard task shows later. What
+    came later stands beside each module as a further one, ``{module}.later``: the update B A less the first
+    round's, in factors of rank 2r, or for ``"b"`` B less the first round's. So a distance, which is a mean
+    over modules, gives both the same weight. Without a first adapter there is the update alone.
+
+    Args:
+        up: A [r, d] and B [l, r] of every module, and ``first_A`` and ``first_B`` of the same shapes or none.
+        distance: what will be compared, ``"b"`` or ``"product"``.
+    """
+    compared = select(up, ("A", "B"))
+    for name, first in first_adapter(up).items():
+        kind = "A" if part(name) == FIRST["A"] else "B"
+        last = up[f"{module(name)}.{kind}"]
+        if distance == "b":
+            later = last - first
+        else:
+            later = torch.cat([last, first], 0) if kind == "A" else torch.cat([last, -first], 1)
+        compared[f"{module(name)}.later.{kind}"] = later
+    return compared
