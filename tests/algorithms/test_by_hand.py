@@ -116,10 +116,35 @@ def test_fedlease_trains_alone_for_every_warm_up_round_and_uploads_once() -> Non
     assert engine.take_traffic().up == {"a": {}, "b": {}}
     assert state.allocation is None
     state = algorithm.round(state, engine)
-    assert engine.take_traffic().up["a"] == {"A": a, "B": b}
+    assert engine.take_traffic().up["a"] == {"A": a, "B": b, "first_A": a, "first_B": b}
     alone = [halfway(halfway(start(A), target), target) for target in (0.1, 2.0)]
     np.testing.assert_allclose(state.experts[A][0].numpy(), np.mean(alone, axis=0), atol=1e-6)
     assert engine.kept == {"a": {}, "b": {}}
+
+
+@pytest.mark.parametrize(("later", "rounds"), [(True, 3), (False, 3), (True, 1)])
+def test_what_clients_learned_after_their_first_round_is_compared_too(later: bool, rounds: int) -> None:
+    targets = {"a": 0.1, "b": 2.0, "c": -0.7, "d": 2.02}
+    algorithm = build("fedlease", rank=2, warmup_rounds=rounds, later=later)
+    engine = InProcess(algorithm, sites(targets))
+    state = play(algorithm, engine, rounds)
+    views: dict[str, list[np.ndarray]] = {"whole": [], "later": []}
+    for target in targets.values():
+        products = []
+        factors = {key: start(key) for key in (A, B)}
+        for _ in range(rounds):
+            factors = {key: halfway(value, target) for key, value in factors.items()}
+            products.append(factors[B] @ factors[A])
+        views["whole"].append(products[-1].ravel())
+        views["later"].append((products[-1] - products[0]).ravel())
+    used = ["whole", "later"] if later and rounds > 1 else ["whole"]
+    expected = 0.0
+    for view in used:
+        updates = np.array(views[view]) - np.mean(views[view], axis=0)
+        lengths = np.linalg.norm(updates, axis=1)
+        expected = expected + (1 - updates @ updates.T / np.outer(lengths, lengths)) / len(used)
+    module_by_module = state.allocation.distances  # every module of the toy goes the same way
+    np.testing.assert_allclose(module_by_module[~np.eye(4, dtype=bool)], expected[~np.eye(4, dtype=bool)], atol=1e-4)
 
 
 def test_fedlease_sends_all_experts_down_and_one_up() -> None:

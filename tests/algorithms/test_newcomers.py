@@ -59,7 +59,8 @@ def test_a_late_client_trains_alone_as_long_as_the_others_did_then_joins_its_exp
 
     fifth = engine.play(algorithm, fourth, 1)
     traffic = engine.take_traffic()
-    assert (traffic.up["d"], traffic.down["d"]) == ({"A": a, "B": b}, {})  # the start was sent once
+    sent = {"A": a, "B": b, "first_A": a, "first_B": b}
+    assert (traffic.up["d"], traffic.down["d"]) == (sent, {})  # the start was sent once
     assert fifth.arrivals.joining == {}
     assert fifth.allocation.newcomers == {"d": fifth.allocation.label("b")} == {"d": 1}
     assert engine.kept["d"] == {}

@@ -12,8 +12,8 @@ FIRST = {"A": "first_A", "B": "first_B"}
 
 
 def as_first(own: Weights) -> dict[str, Tensor]:
-    """Return an adapter's A [r, d] and B [l, r] under the names of `FIRST`."""
-    return rename(own, FIRST)
+    """Return a copy of an adapter's A [r, d] and B [l, r] under the names of `FIRST`."""
+    return {name: tensor.clone() for name, tensor in rename(own, FIRST).items()}
 
 
 def first_adapter(weights: Weights) -> dict[str, Tensor]:
