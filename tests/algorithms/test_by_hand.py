@@ -128,23 +128,22 @@ def test_what_clients_learned_after_their_first_round_is_compared_too(later: boo
     algorithm = build("fedlease", rank=2, warmup_rounds=rounds, later=later)
     engine = InProcess(algorithm, sites(targets))
     state = play(algorithm, engine, rounds)
-    views: dict[str, list[np.ndarray]] = {"whole": [], "later": []}
-    for target in targets.values():
-        products = []
-        factors = {key: start(key) for key in (A, B)}
-        for _ in range(rounds):
-            factors = {key: halfway(value, target) for key, value in factors.items()}
-            products.append(factors[B] @ factors[A])
-        views["whole"].append(products[-1].ravel())
-        views["later"].append((products[-1] - products[0]).ravel())
-    used = ["whole", "later"] if later and rounds > 1 else ["whole"]
-    expected = 0.0
-    for view in used:
-        updates = np.array(views[view]) - np.mean(views[view], axis=0)
-        lengths = np.linalg.norm(updates, axis=1)
-        expected = expected + (1 - updates @ updates.T / np.outer(lengths, lengths)) / len(used)
-    module_by_module = state.allocation.distances  # every module of the toy goes the same way
-    np.testing.assert_allclose(module_by_module[~np.eye(4, dtype=bool)], expected[~np.eye(4, dtype=bool)], atol=1e-4)
+    expected, parts = np.zeros((4, 4)), 0
+    for path in MODULES:
+        whole, after = [], []
+        for target in targets.values():
+            products = []
+            factors = {kind: start(f"{path}.{kind}") for kind in ("A", "B")}
+            for _ in range(rounds):
+                factors = {kind: halfway(value, target) for kind, value in factors.items()}
+                products.append((factors["B"] @ factors["A"]).ravel())
+            whole.append(products[-1])
+            after.append(products[-1] - products[0])
+        for view in [whole, after] if later and rounds > 1 else [whole]:
+            updates = np.array(view) - np.mean(view, axis=0)
+            lengths = np.linalg.norm(updates, axis=1)
+            expected, parts = expected + 1 - updates @ updates.T / np.outer(lengths, lengths), parts + 1
+    np.testing.assert_allclose(state.allocation.distances, expected / parts, atol=1e-5)
 
 
 def test_fedlease_sends_all_experts_down_and_one_up() -> None:
