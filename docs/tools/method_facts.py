@@ -38,6 +38,8 @@ NAMES = {
     "fixed_A": "folded A",
     "fixed_B": "folded B",
     "choice": "choice",
+    "first_A": "A of round 1",
+    "first_B": "B of round 1",
 }
 """What pages call the parts of an adapter, in the order they stand there."""
 
