@@ -24,7 +24,7 @@ from fedlease.report.page.parts import (
 )
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import Record
+from fedlease.report.records import Record, owners
 
 
 def make(report: Report) -> Html | None:
@@ -68,8 +68,10 @@ def _how(record: Record) -> str:
     mean = ", the mean over all clients taken out first" if allocation["centered"] else ""
     rounds = method.get("warmup_rounds")
     when = "" if rounds is None else f" after {counted(rounds, 'round')} in which each client trained alone"
+    late = sorted(allocation.get("newcomers", {}))
+    joined = f" {some(late, 12)} came later, each to the expert it was nearest to." if late else ""
     rule = "" if allocation.get("threshold") is not None else _no_rule(allocation["reason"])
-    return f"The server compared {what} of the clients' adapters{when}: by their cosine{mean}.{rule}"
+    return f"The server compared {what} of the clients' adapters{when}: by their cosine{mean}.{rule}{joined}"
 
 
 def _no_rule(reason: str) -> str:
@@ -77,7 +79,7 @@ def _no_rule(reason: str) -> str:
 
 
 def _members(run: Shown, allocation: dict[str, Any]) -> Html:
-    owner = dict(zip(allocation["clients"], allocation["labels"], strict=True))
+    owner = owners(run.record)
     clients = [client for client in in_groups(run.record)[0] if client in owner]
     rows: list[list[Child]] = []
     for expert in range(allocation["num_experts"]):
