@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from trials import assert_equal, kill_app, kill_site, sent, until
 
 import fedlease
 from fedlease.deploy.keys import write_certificates, write_site_key
@@ -38,23 +36,6 @@ def spec_for(tiny: Path) -> dict[str, Any]:
     }
 
 
-def until(what: Callable[[], bool], processes: Processes, seconds: float = 150.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        processes.check()
-        assert time.monotonic() < end, "it does not come to pass"
-        time.sleep(0.1)
-
-
-@pytest.fixture
-def ended() -> Iterator[None]:
-    """Whatever the test starts is gone after it: no process of its own, no open port."""
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
-    yield
-    left = [c for c in psutil.Process().children(recursive=True) if c.pid not in before]
-    assert not left
-
-
 def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
     tiny: Path, tmp_path: Path, ended: None
 ) -> None:
@@ -63,10 +44,6 @@ def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
     said: list[str] = []
     trial = Trial(tmp_path / "trial", tls=True, said=said.append)
     trial.prepare(spec, tmp_path)
-    log = {name: trial.folder / "sites" / name / "state" / "sent.jsonl" for name in SITES}
-
-    def sent(name: str, task: str) -> int:
-        return log[name].read_text().count(f'"task": "{task}"') if log[name].is_file() else 0
 
     with sockets() as at, trial.processes() as processes:
         trial.start_server(processes)
@@ -75,7 +52,7 @@ def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
             trial.start_site(processes, name, at)
         refused(trial, processes)
         trial.submit(processes)
-        until(lambda: all(sent(name, "hello") for name in SITES), processes)
+        until(lambda: all(sent(trial, name, '"task": "hello"') for name in SITES), processes)
         kill_site(processes, "tone")  # before or while it trains in round 1
         trial.start_site(processes, "tone", at)
         until(lambda: bool(trial._rounds()), processes)
@@ -88,13 +65,7 @@ def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
     assert not any(psutil.pid_exists(pid) for pid in family)
     with socket.socket() as one:
         assert one.connect_ex((LOCAL, port)) != 0
-    assert state(run) == state(expected)
-    for name in SITES:
-        (folder,) = (trial.folder / "sites" / name / "state" / "adapters").iterdir()
-        for path in folder.iterdir():
-            assert path.read_bytes() == (expected.adapter(name) / path.name).read_bytes()
-    assert run.metrics == expected.metrics
-    assert not any("left_out" in entry for entry in run.record["rounds"])
+    assert_equal(trial, run, expected)
     assert len(run.record["sessions"]) == 2
 
 
@@ -129,20 +100,3 @@ def free() -> int:
     with socket.socket() as one:
         one.bind((LOCAL, 0))
         return int(one.getsockname()[1])
-
-
-def kill_site(processes: Processes, name: str) -> None:
-    for process in (f"{name}.worker", name):
-        processes.end(process, kill=True)
-
-
-def kill_app(processes: Processes) -> None:
-    """SIGKILL the ServerApp: a process of the SuperLink's, known by its command."""
-    for child in psutil.Process(processes.running["superlink"].pid).children(recursive=True):
-        if "flwr-serverapp" in " ".join(child.cmdline()):
-            os.kill(child.pid, 9)
-
-
-def state(run: fedlease.Run) -> bytes:
-    (last,) = (run.folder / "checkpoint").iterdir()
-    return (last / "state.safetensors").read_bytes() + (last / "state.json").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shutil
 import signal
@@ -71,6 +72,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @dataclass
+class _Started:
+    """What was started, when it was last, and in which cases it is started again; see `Processes.start`."""
+
+    arguments: Sequence[str]
+    since: float
+    until: float
+    lasted: float
+
+
+@dataclass
 class Processes:
     """A context that ends every process it started when it is left, in the reverse order.
 
@@ -85,17 +96,21 @@ class Processes:
     logs: Path
     environment: Mapping[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _again: dict[str, tuple[Sequence[str], float]] = field(default_factory=dict)
+    _started: dict[str, _Started] = field(default_factory=dict)
 
-    def start(self, name: str, arguments: Sequence[str], again: float = 0.0) -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, arguments: Sequence[str], again: float = 0.0, lasted: float = math.inf
+    ) -> subprocess.Popen[bytes]:
         """Start a process whose output is added to ``NAME.log``.
 
         Args:
             name: to end it by.
             arguments: the command.
             again: seconds in which `check` starts it again if it has ended.
+            lasted: it does so, too, where it was there for more than so many seconds before it ended.
         """
-        self._again[name] = arguments, time.monotonic() + again
+        now = time.monotonic()
+        self._started[name] = _Started(arguments, now, now + again, lasted)
         return self._start(name, arguments)
 
     def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -121,9 +136,10 @@ class Processes:
         for name, process in list(self.running.items()):
             if process.poll() is None:
                 continue
-            arguments, end = self._again[name]
-            if time.monotonic() < end:
-                self._start(name, arguments)
+            known, now = self._started[name], time.monotonic()
+            if now < known.until or now - known.since > known.lasted:
+                known.since = now
+                self._start(name, known.arguments)
             else:
                 raise FedLeaseError(
                     f"{name} ended with status {process.returncode}: {last_line(self.logs / f'{name}.log')}"
