@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-
-import psutil
 
 import fedlease
 from fedlease.deploy.processes import Processes
@@ -32,13 +29,6 @@ def kill_site(processes: Processes, name: str) -> None:
     """SIGKILL a site's worker and its SuperNode."""
     for process in (f"{name}.worker", name):
         processes.end(process, kill=True)
-
-
-def kill_app(processes: Processes) -> None:
-    """SIGKILL the ServerApp: a process of the SuperLink's, known by its command."""
-    for child in psutil.Process(processes.running["superlink"].pid).children(recursive=True):
-        if "flwr-serverapp" in " ".join(child.cmdline()):
-            os.kill(child.pid, 9)
 
 
 def state(run: fedlease.Run) -> bytes:

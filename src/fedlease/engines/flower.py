@@ -12,6 +12,7 @@ import torch
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Progress, Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
+from fedlease.core.rounding import WireForm, packed, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
 from fedlease.engines.flower_messages import from_records, to_records
@@ -56,6 +57,7 @@ class Flower:
         about: what goes beside every message: the run and what the sites need to know of it.
         session: a number that no earlier start of this run had.
         kept: client -> `VERSION`.
+        wire: how tensors cross.
         watch: told what sites report of their work.
     """
 
@@ -66,6 +68,7 @@ class Flower:
     about: Mapping[str, str | float]
     session: int = 1
     kept: dict[ClientId, Weights] = field(default_factory=dict)
+    wire: WireForm = "float32"
     watch: Watch = unwatched
     traffic: Traffic = field(default_factory=Traffic)
     _exchanges: int = 0
@@ -90,9 +93,10 @@ class Flower:
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
         version = (number, self.session, self._exchanges)
+        down = {client: packed(message, self.wire) for client, message in sorted(down.items())}
         questions = {
             client: to_records(message, self._beside(task, client, version))
-            for client, message in sorted(down.items())
+            for client, message in down.items()
         }
         came = self.roster.mail.ask(questions, self.roster.where, TASK, str(number), self.terms.deadline)
         reasons, up, reports = dict(came.failed), {}, dict[ClientId, Mapping[str, str | int | float]]()
@@ -104,6 +108,7 @@ class Flower:
         self._tell(task, number, reports)
         for client, message in up.items():
             self.traffic.count(task, client, down[client], message)
+        up = {client: unpacked(message, self.wire) for client, message in up.items()}
         answers, refused = self.uploads.check(task, down, up)
         reasons |= refused
         reasons |= dict.fromkeys(self._absent(task, number, down), "cannot be reached")
