@@ -171,11 +171,14 @@ def last_line(path: Path) -> str:
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) -> None:
     """End processes and all below them, all at once: first politely, then whoever is left."""
-    families = [_family(process.pid) for process in processes]
-    everybody = [one for family in families for one in family]
-    for one in everybody if kill else [family[0] for family in families if family]:
+    everybody = [one for process in processes for one in _family(process.pid)]
+    pids = {one.pid for one in everybody}
+    for one in everybody:
         with suppress(psutil.NoSuchProcess):
-            one.kill() if kill else one.terminate()
+            if kill:
+                one.kill()
+            elif one.ppid() not in pids:  # whoever is below another is ended by it
+                one.terminate()
     _, left = psutil.wait_procs(everybody, timeout=PATIENCE)
     for one in left:
         with suppress(psutil.NoSuchProcess):
@@ -187,12 +190,19 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) ->
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """A process and all below it, the eldest first; psutil knows each by its id and its start."""
-    try:
+    """A process of ours and all below it, the eldest first; psutil knows each by its id and its start.
+
+    Those below one that was killed are nobody's children, but still of the session that was made for it.
+    """
+    found: dict[int, psutil.Process] = {}
+    with suppress(psutil.NoSuchProcess):
         eldest = psutil.Process(pid)
-        return [eldest, *eldest.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+        found = {one.pid: one for one in (eldest, *eldest.children(recursive=True))}
+    for one in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getsid(one.pid) == pid:
+                found.setdefault(one.pid, one)
+    return list(found.values())
 
 
 def _end_with_parent() -> None:
