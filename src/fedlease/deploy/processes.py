@@ -97,6 +97,7 @@ class Processes:
     environment: Mapping[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _started: dict[str, _Started] = field(default_factory=dict)
+    _families: dict[str, set[psutil.Process]] = field(default_factory=dict)
 
     def start(
         self, name: str, arguments: Sequence[str], again: float = 0.0, lasted: float = math.inf
@@ -125,6 +126,7 @@ class Processes:
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
+        self._families.setdefault(name, set()).add(psutil.Process(self.running[name].pid))
         return self.running[name]
 
     def check(self) -> None:
@@ -134,6 +136,7 @@ class Processes:
             FedLeaseError: with its name and the end of its log.
         """
         for name, process in list(self.running.items()):
+            self._families[name] = _family(self._families[name])
             if process.poll() is None:
                 continue
             known, now = self._started[name], time.monotonic()
@@ -149,7 +152,7 @@ class Processes:
         """End one process and all below it; with ``kill`` at once, as a power cut would."""
         process = self.running.pop(name, None)
         if process is not None:
-            _end([process], kill=kill)
+            _end([process], _family(self._families.pop(name)), kill=kill)
 
     def __enter__(self) -> Processes:
         return self
@@ -157,8 +160,12 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _end(list(reversed(self.running.values())))
+        _end(
+            list(reversed(self.running.values())),
+            _family(set[psutil.Process]().union(*self._families.values())),
+        )
         self.running.clear()
+        self._families.clear()
 
 
 def last_line(path: Path) -> str:
@@ -169,9 +176,10 @@ def last_line(path: Path) -> str:
     return (ours or lines or ["it said nothing"])[-1]
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) -> None:
-    """End processes and all below them, all at once: first politely, then whoever is left."""
-    everybody = [one for process in processes for one in _family(process.pid)]
+def _end(
+    processes: Sequence[subprocess.Popen[bytes]], everybody: set[psutil.Process], *, kill: bool = False
+) -> None:
+    """End processes and all of their families, all at once: first politely, then whoever is left."""
     pids = {one.pid for one in everybody}
     for one in everybody:
         with suppress(psutil.NoSuchProcess):
@@ -189,20 +197,17 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) ->
             process.wait(PATIENCE)
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    """A process of ours and all below it, the eldest first; psutil knows each by its id and its start.
+def _family(known: set[psutil.Process]) -> set[psutil.Process]:
+    """Those of these that are still there, and all below them; psutil knows each by its id and its start.
 
-    Those below one that was killed are nobody's children, but still of the session that was made for it.
+    What is below a process that was killed is nobody's child any more, so it must have been known before.
     """
-    found: dict[int, psutil.Process] = {}
-    with suppress(psutil.NoSuchProcess):
-        eldest = psutil.Process(pid)
-        found = {one.pid: one for one in (eldest, *eldest.children(recursive=True))}
-    for one in psutil.process_iter():
-        with suppress(ProcessLookupError):
-            if os.getsid(one.pid) == pid:
-                found.setdefault(one.pid, one)
-    return list(found.values())
+    found: set[psutil.Process] = set()
+    for one in known:
+        with suppress(psutil.NoSuchProcess):
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                found |= {one, *one.children(recursive=True)}
+    return found
 
 
 def _end_with_parent() -> None:
