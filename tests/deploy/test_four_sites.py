@@ -27,7 +27,7 @@ def spec_for(model: str, root: Path) -> dict[str, Any]:
         "method": {"name": "fedlease", "rank": 4, "warmup_rounds": 1, "experts": 2},
         "training": {"batch_size": 8, "epochs": 1, "learning_rate": 0.002},
         "data": {"root": str(root)},
-        "exchange": {"deadline": 300.0, "quorum": 1.0},
+        "exchange": {"deadline": 500.0, "quorum": 1.0},
         "clients": [{"name": name, "data": name, **rows} for name in TASKS],
     }
 

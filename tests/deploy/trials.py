@@ -10,7 +10,7 @@ from fedlease.deploy.processes import Processes
 from fedlease.deploy.trial import Trial
 
 
-def until(what: Callable[[], bool], processes: Processes, seconds: float = 150.0) -> None:
+def until(what: Callable[[], bool], processes: Processes, seconds: float = 500.0) -> None:
     """Wait for something to come to pass while all processes are there."""
     end = time.monotonic() + seconds
     while not what():
