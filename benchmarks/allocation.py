@@ -1,15 +1,16 @@
 """Which distance finds the tasks of clients, and when is one expert enough? Real rows, real adapters.
 
-    python benchmarks/allocation.py --data DIR [--seeds 0 1] [--clients 5] [--rows 300]
+    python benchmarks/allocation.py --data DIR [--seeds 0 1] [--rates 2e-3] [--rounds 2] [--clients 5]
 
 Trains a plain LoRA adapter for each client of the four GLUE tasks, alone, as FedLEASE's initial phase does.
-After each of two rounds it prints, over seeded draws of clients: the adjusted Rand index against the tasks
+After every round it prints, over seeded draws of clients: the adjusted Rand index against the tasks
 by distance (16 clients, k from 2 to 8), and how often the one-expert rule errs. Writes a JSON beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -36,15 +37,17 @@ DISTANCES = {
 DRAWS = 60
 
 
-def adapters(seed: int, root: Path, clients: int, rows: int) -> Iterator[dict[str, Weights]]:
-    """Every client's adapter after one round alone, then after two."""
+def adapters(seed: int, rate: float, given: argparse.Namespace) -> Iterator[dict[str, Weights]]:
+    """Every client's adapter after one round alone, then after each further one."""
     spec = make_spec(
         {
             "seed": seed,
             "method": {"name": "local_only", "rank": 4},
-            "data": {"root": str(root.resolve())},
+            "training": {"learning_rate": rate},
+            "model": {"threads": 1},
+            "data": {"root": str(given.data.resolve())},
             "clients": [
-                {"name": task, "data": task, "count": clients, "train_rows": rows, "test_rows": 1}
+                {"name": task, "data": task, "count": given.clients, "train_rows": given.rows, "test_rows": 1}
                 for task in GLUE
             ],
         }
@@ -52,7 +55,7 @@ def adapters(seed: int, root: Path, clients: int, rows: int) -> Iterator[dict[st
     federation = prepare(spec, settle(spec, Path.cwd()))
     engine = InProcess(federation.algorithm, federation.sites)
     state = federation.algorithm.init(federation.base.modules, seed)
-    for _ in range(2):
+    for _ in range(given.rounds):
         state = federation.algorithm.round(state, engine)
         yield dict(engine.kept)
 
@@ -91,14 +94,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    options.add_argument("--rates", type=float, nargs="+", default=[2e-3], help="of learning")
+    options.add_argument("--rounds", type=int, default=2)
     options.add_argument("--clients", type=int, default=5, help="of each task, at least 4")
     options.add_argument("--rows", type=int, default=300, help="of each client")
     options.add_argument("--out", type=Path, default=Path("runs/benchmark-allocation.json"))
     given = options.parse_args()
     found: dict[str, dict[str, float]] = {}
-    for seed in given.seeds:
-        for number, held in enumerate(adapters(seed, given.data, given.clients, given.rows), start=1):
-            column = found.setdefault(f"seed {seed}, round {number}", {})
+    for seed, rate in itertools.product(given.seeds, given.rates):
+        for number, held in enumerate(adapters(seed, rate, given), start=1):
+            column = found.setdefault(f"seed {seed}, {rate:g}, round {number}", {})
             for name, kind in DISTANCES.items():
                 column[f"ARI: {name}"] = agreement(held, kind, seed)
             for sizes in ((3,), (4,), (given.clients,)):

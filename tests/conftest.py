@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fedlease.cli import main
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -121,3 +123,19 @@ def spec_of(tiny: Path) -> Callable[..., dict[str, Any]]:
         return {**base, **changes}
 
     return make
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Call the command line; return exit code, what it printed, and what it complained."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fedlease", *map(str, arguments)])
+        with pytest.raises(SystemExit) as raised:
+            main()
+        shown = capsys.readouterr()
+        return int(raised.value.code or 0), shown.out, shown.err
+
+    return call

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from fedlease.allocation import THRESHOLD, Allocation, cluster
+from fedlease.allocation import MOST_SHARED, THRESHOLD, Allocation, cluster
 from fedlease.core.errors import FedLeaseError
 
 
@@ -38,14 +38,48 @@ def test_without_the_rule_one_task_is_split_as_in_the_paper():
     allocation = cluster(alike, min_experts=2)
     assert allocation.num_experts == max(allocation.scores, key=allocation.scores.get) >= 2
     assert allocation.threshold is None
+    assert allocation.shared is None
 
 
-def test_the_threshold_decides():
+def test_where_clusters_have_most_in_common_the_threshold_decides():
     clients, tasks = planted([3, 3], noise=1.5, seed=0)
     score = max(cluster(clients).scores.values())
-    assert cluster(clients, threshold=score - 1e-6).labels == tasks
-    assert cluster(clients, threshold=score).num_experts == 1
-    assert cluster(clients, threshold=score).reason.startswith("1 expert: the highest silhouette, 0.")
+    assert cluster(clients, threshold=score - 1e-6, most_shared=-1.0).labels == tasks
+    one = cluster(clients, threshold=score, most_shared=-1.0)
+    assert (one.num_experts, one.threshold, one.labels) == (1, score, (0,) * 6)
+    assert one.reason.startswith("1 expert: the highest silhouette, 0.")
+    assert one.reason.endswith("-100% or more")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tasks_whose_silhouette_is_weak_are_apart_where_they_have_little_in_common(seed):
+    clients, tasks = planted([4, 4, 4, 4], noise=3.5, seed=seed, modules=LARGE, common=0.3)
+    allocation = cluster(clients)
+    assert max(allocation.scores.values()) < THRESHOLD
+    assert allocation.shared < MOST_SHARED
+    assert allocation.labels == tasks
+    assert "is weak, but different clusters share" in allocation.reason
+    one, _ = planted([16], noise=3.5, seed=seed, modules=LARGE, common=0.3)
+    assert cluster(one).num_experts == 1
+    assert cluster(one).shared > MOST_SHARED
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_what_clusters_share_is_the_quotient_of_mean_cosines(centered):
+    clients, _ = planted([3, 2, 4], noise=1.0, seed=4)
+    allocation = cluster(clients, centered=centered)
+    between, within = [], []
+    for i, one in enumerate(clients.values()):
+        for j, other in enumerate(clients.values()):
+            if i == j:
+                continue
+            cosines = []
+            for name in {key[:-2] for key in one}:
+                x, y = ((w[name + ".B"].double() @ w[name + ".A"].double()).flatten() for w in (one, other))
+                cosines.append(float(x @ y / (x.norm() * y.norm())))
+            same = allocation.labels[i] == allocation.labels[j]
+            (within if same else between).append(np.mean(cosines))
+    assert allocation.shared == pytest.approx(np.mean(between) / np.mean(within), rel=1e-9)
 
 
 def test_what_all_clients_share_does_not_matter_once_centred():
@@ -86,7 +120,7 @@ def test_every_number_of_experts_comes_from_one_dendrogram():
         fixed = cluster(clients, num_experts=number)
         assert len(set(fixed.labels)) == fixed.num_experts == number
         np.testing.assert_array_equal(fixed.linkage, free.linkage)
-        assert fixed.threshold is None
+        assert fixed.threshold is fixed.shared is None
 
 
 def test_scores_stop_at_the_bound_and_before_one_cluster_a_client():

@@ -60,7 +60,7 @@ def test_the_chosen_number_is_ringed_on_the_silhouettes():
     assert axes.get_xlabel() == "number of clusters k"
     alone = axes_of(module._figure(record(9, 1)), "Silhouette")
     assert not alone.collections
-    assert [note.get_text() for note in alone.texts] == ["one expert\nat or below"]
+    assert [note.get_text() for note in alone.texts] == ["weak at\nor below"]
     assert not axes_of(module._figure(record(9, 3, threshold=None)), "Silhouette").texts
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fedlease
-from fedlease.cli import main
 from fedlease.experiments.results import Run
 
 MIXTURE = {"name": "fedlease", "rank": 2, "experts": 2, "warmup_rounds": 1, "router_std": 0.5}
@@ -73,17 +71,3 @@ def writer(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         ],
     }
     return fedlease.run(spec, folder / "run")
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Call the command line; return exit code, what it printed, and what it complained."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fedlease", *map(str, arguments)])
-        with pytest.raises(SystemExit) as raised:
-            main()
-        shown = capsys.readouterr()
-        return int(raised.value.code or 0), shown.out, shown.err
-
-    return call

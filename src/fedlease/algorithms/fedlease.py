@@ -58,7 +58,8 @@ class FedLease:
 
     Attributes:
         rank, alpha, dropout: of every expert.
-        warmup_rounds: rounds of the initial phase, each of the site's local epochs.
+        warmup_rounds: rounds of the initial phase, each of the site's local epochs. Too few, and clients that
+            have not learned their task yet are allocated by chance.
         max_experts: M_max, the largest number of experts considered.
         min_experts: the smallest; 2 is the paper's range, 1 lets alike clients share a single expert.
         experts: a given number of experts instead of the silhouette's choice; ``"clients"`` is one for every
@@ -76,7 +77,7 @@ class FedLease:
     rank: int = 4
     alpha: float = 16.0
     dropout: float = 0.0
-    warmup_rounds: int = 2
+    warmup_rounds: int = 3
     max_experts: int = 8
     min_experts: int = 1
     experts: int | Literal["clients"] | None = None

@@ -10,23 +10,17 @@ import numpy as np
 
 from fedlease.allocation import clustering
 from fedlease.allocation.clustering import Matrix
-from fedlease.allocation.distances import Distance, client_distances
+from fedlease.allocation.deciding import (
+    MOST_SHARED,
+    THRESHOLD,
+    by_silhouette,
+    counted,
+    or_one,
+    share_between,
+)
+from fedlease.allocation.distances import Distance, compare
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.weights import Weights
-
-THRESHOLD = 0.1
-"""The silhouette that the best cut must exceed for more than one expert.
-
-A silhouette of 0.1 says that a client is a tenth nearer to its own cluster than to the next one. It is a
-size of effect: a test of significance would part clients of one task as soon as there are enough of them,
-since their rows always differ a little. How the values of one task and of several lie apart is measured by
-``benchmarks/allocation.py`` and written down in docs/log.md. Where they overlap the rule leans to more
-experts: parting clients of one task costs little, since every client mixes all experts, and joining
-different tasks costs what FedLEASE is for.
-"""
-
-SAME = 1e-9
-"""Silhouettes nearer than this are equal, and the smaller number of experts is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +37,9 @@ class Allocation:
         distance: ``"b"`` or ``"product"``.
         centered: whether the mean update was taken out first.
         reason: the decision in one sentence.
-        threshold: what S(M) had to exceed for more than one expert; None where that was not asked.
+        threshold: what S(M) has to exceed not to be weak; None where one expert was not considered.
+        shared: what the updates of different clusters, at the best silhouette, have in common, as a share of
+            what those of one cluster have (see `MOST_SHARED`); None where one expert was not considered.
         newcomers: the expert of each client that came after the decision; all else is without them.
     """
 
@@ -57,6 +53,7 @@ class Allocation:
     centered: bool
     reason: str
     threshold: float | None = None
+    shared: float | None = None
     newcomers: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,6 +116,7 @@ class Allocation:
             "centered": self.centered,
             "reason": self.reason,
             "threshold": self.threshold,
+            "shared": self.shared,
             **({"newcomers": dict(self.newcomers)} if self.newcomers else {}),
         }
 
@@ -138,6 +136,7 @@ class Allocation:
                 centered=bool(values["centered"]),
                 reason=str(values["reason"]),
                 threshold=None if values["threshold"] is None else float(values["threshold"]),
+                shared=None if values["shared"] is None else float(values["shared"]),
                 newcomers={str(client): int(own) for client, own in values.get("newcomers", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -153,14 +152,16 @@ def cluster(
     distance: Distance = "product",
     centered: bool = True,
     threshold: float = THRESHOLD,
+    most_shared: float = MOST_SHARED,
 ) -> Allocation:
     """Allocate experts to clients from their LoRA weights (section 4.1 of FedLEASE).
 
     One average-linkage dendrogram is cut into k = 2 .. min(max_experts, N - 1) clusters; M is the k of the
     highest silhouette, the smaller k at ties. A silhouette cannot speak for k = 1, so all clients share one
-    expert where even the highest is not above ``threshold``. Two clients have no silhouette: they share
-    one expert, unless ``min_experts`` or ``num_experts`` says otherwise. Nor can it speak for k = N: clients
-    of N different tasks look like clients of one, and share an expert.
+    expert where even the highest is not above ``threshold`` and those M clusters have most in common too,
+    see `MOST_SHARED`. Two clients have no silhouette: they share one expert, unless ``min_experts`` or
+    ``num_experts`` says otherwise. Nor can it speak for k = N: clients of N different tasks look like clients
+    of one, and share an expert.
 
     Args:
         weights: client -> ``{module}.A`` [r, d] and ``{module}.B`` [l, r]; the order does not matter.
@@ -171,6 +172,7 @@ def cluster(
         centered: take out the mean update of all clients first. ``distance="b", centered=False,
             min_experts=2`` is the paper to the letter.
         threshold: see `THRESHOLD`.
+        most_shared: see `MOST_SHARED`.
 
     Raises:
         FedLeaseError: fewer than two clients, numbers of experts that cannot be, or weights that cannot be
@@ -178,14 +180,18 @@ def cluster(
     """
     clients = tuple(sorted(weights))
     _check(len(clients), max_experts, num_experts, min_experts)
-    distances = client_distances({client: weights[client] for client in clients}, distance, centered)
+    distances, alike = compare({client: weights[client] for client in clients}, distance, centered)
     merges = clustering.dendrogram(distances)
     cuts = {k: clustering.cut(merges, k) for k in range(2, min(max_experts, len(clients) - 1) + 1)}
     scores = {k: clustering.silhouette(distances, labels) for k, labels in cuts.items()}
+    shared = None
     if num_experts is not None:
-        chosen, reason = num_experts, f"{_experts(num_experts)}: the number was given"
+        chosen, reason = num_experts, f"{counted(num_experts)}: the number was given"
     else:
-        chosen, reason = _decide(scores, min_experts, threshold)
+        chosen, reason = by_silhouette(scores, min_experts)
+        if min_experts == 1 and chosen > 1:
+            shared = share_between(alike, cuts[chosen])
+            chosen, reason = or_one(chosen, scores[chosen], shared, threshold, most_shared)
     return Allocation(
         clients=clients,
         labels=clustering.cut(merges, chosen),
@@ -196,27 +202,9 @@ def cluster(
         distance=distance,
         centered=centered,
         reason=reason,
-        threshold=threshold if num_experts is None and min_experts == 1 else None,
+        threshold=None if shared is None else threshold,
+        shared=shared,
     )
-
-
-def _decide(scores: Mapping[int, float], min_experts: int, threshold: float) -> tuple[int, str]:
-    """Return M and the sentence that gives the reason."""
-    among = {k: score for k, score in scores.items() if k >= min_experts}
-    if not among:
-        return min_experts, f"{_experts(min_experts)}: there is no silhouette to choose more by"
-    top = max(among.values())
-    best = next(k for k, score in sorted(among.items()) if score >= top - SAME)
-    silhouette = f"the highest silhouette, {among[best]:.3f} at {best} clusters,"
-    if min_experts > 1:
-        return best, f"{_experts(best)}: {silhouette} decides"
-    if among[best] > threshold:
-        return best, f"{_experts(best)}: {silhouette} is above {threshold:g}"
-    return 1, f"{_experts(1)}: {silhouette} is not above {threshold:g}"
-
-
-def _experts(number: int) -> str:
-    return "1 expert" if number == 1 else f"{number} experts"
 
 
 def _check(clients: int, max_experts: int, num_experts: int | None, min_experts: int) -> None:

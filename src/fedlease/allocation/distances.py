@@ -13,7 +13,7 @@ products are those of the Gram matrix with row means and column means taken out,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -34,20 +34,39 @@ SMALLEST_NORM = 1e-12
 """A squared norm below this share of the module's mean squared norm is rounding, and counts as zero."""
 
 
+class Compared(NamedTuple):
+    """How clients' updates lie to each other, in the order of the clients.
+
+    Attributes:
+        distances: float64 [N, N], the mean over modules of 1 - cosine (Eq. 2), in [0, 2], exactly symmetric,
+            with a diagonal of exact zeros; where that was asked, of the updates without their mean.
+        alike: float64 [N, N], the mean over modules of the cosine of the updates as they are, in [-1, 1].
+    """
+
+    distances: Matrix
+    alike: Matrix
+
+
 def client_distances(
     weights: Mapping[str, Weights], distance: Distance = "product", centered: bool = True
 ) -> Matrix:
-    """Return the distances between clients, float64 [N, N] in the order of ``weights``.
+    """Return the distances between clients alone, float64 [N, N]; see `compare`."""
+    return compare(weights, distance, centered).distances
 
-    d(i, j) is the mean over modules of 1 - cosine of the two updates (Eq. 2), in [0, 2], exactly symmetric,
-    with a diagonal of exact zeros. Where an update of one module is zero (after centring: where it is the
-    mean), the module says nothing of that client: its cosine with every other client counts as 0.
+
+def compare(
+    weights: Mapping[str, Weights], distance: Distance = "product", centered: bool = True
+) -> Compared:
+    """Compare the clients' updates, in the order of ``weights``.
+
+    Where an update of one module is zero (after centring: where it is the mean), the module says nothing of
+    that client: its cosine with every other client counts as 0.
 
     Args:
         weights: client -> weights, ``{module}.A`` [r, d] and ``{module}.B`` [l, r]; other parts are left
             aside, and so is A for ``"b"``.
         distance: ``"b"`` (Eq. 2) or ``"product"``.
-        centered: take out the mean update of all clients first.
+        centered: take out the mean update of all clients first, for the distances.
 
     Raises:
         FedLeaseError: clients that adapt different modules or have other shapes, numbers that are not finite,
@@ -59,19 +78,22 @@ def client_distances(
     check_alike(updates, same_rank=distance == "b")
     modules = sorted(next(iter(updates.values())))
     norms = np.zeros((len(modules), len(updates)))
-    total = np.zeros((len(updates), len(updates)))
+    total, alike = np.zeros((2, len(updates), len(updates)))
     for row, name in enumerate(modules):
         held = [update[name] for update in updates.values()]
         gram = inner_products(held, held)
         gram = (gram + gram.T) / 2  # a GEMM need not round both halves alike
         norms[row] = np.diag(gram)
-        total += 1 - cosines(center(gram) if centered else gram, scale=float(norms[row].mean()))
+        scale = float(norms[row].mean())
+        plain = cosines(gram, scale)
+        alike += plain
+        total += 1 - (cosines(center(gram), scale) if centered else plain)
     for client, column in zip(updates, norms.T, strict=True):
         if not column.any():
             raise FedLeaseError(f"client {client!r} sent an update of zero: train it first, or leave it out")
     distances: Matrix = np.clip(total / len(modules), 0.0, 2.0)
     np.fill_diagonal(distances, 0.0)
-    return distances
+    return Compared(distances, np.clip(alike / len(modules), -1.0, 1.0))
 
 
 def inner_products(left: Sequence[Update], right: Sequence[Update]) -> Matrix:

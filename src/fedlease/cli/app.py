@@ -65,11 +65,14 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the two runs and the pictures go.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Covers everything random.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few rows and rounds: does it work here? Scores mean nothing.")
+    ] = False,
 ) -> None:
     """16 clients with 4 tasks on MiniLM: FedLEASE beside FedIT on the same data and seed."""
     from fedlease.cli.demo import run_demo
 
-    run_demo(console(), data, out, seed)
+    run_demo(console(), data, out, seed, quick=quick)
 
 
 @app.command()

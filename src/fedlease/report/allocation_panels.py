@@ -17,7 +17,7 @@ MOST_NAMES = 96
 
 
 def silhouettes(axes: Axes, record: Mapping[str, Any]) -> None:
-    """Draw S(k) with the chosen k ringed, and the line it had to pass for more than one expert."""
+    """Draw S(k) with the chosen k ringed, and the line at or below which it is weak."""
     scores = {int(k): float(score) for k, score in record["scores"].items()}
     chosen = int(record["num_experts"])
     axes.plot(
@@ -38,7 +38,7 @@ def silhouettes(axes: Axes, record: Mapping[str, Any]) -> None:
         axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
         _note(
             axes,
-            "one expert\nat or below",
+            "weak at\nor below",
             (1, threshold),
             ("axes fraction", "data"),
             (4, 0),

@@ -102,7 +102,7 @@ def _class(line: Line) -> str:
 
 
 def silhouette_chart(scores: dict[int, float], chosen: int, threshold: float | None, alt: str) -> Html:
-    """Draw S(k) with the chosen k ringed, and the line it had to pass for more than one expert."""
+    """Draw S(k) with the chosen k ringed, and the line at or below which it is weak."""
     high = max([*scores.values(), threshold or 0.0]) * 1.15
     low = min([*scores.values(), 0.0])
     frame = Frame.of(WIDTH, HEIGHT, (min(scores) - 0.3, max(scores) + 0.3), (low, high), left=46)
@@ -111,7 +111,7 @@ def silhouette_chart(scores: dict[int, float], chosen: int, threshold: float | N
         at = frame.y(threshold)
         rule = f"M{number(frame.x.start)} {number(at)}H{number(frame.x.end)}"
         pieces.append(tag("path", d=rule, class_="limit", stroke_dasharray="5 4"))
-        pieces.append(label(frame.x.end, at - 5, f"one expert at or below {threshold:g}", "end"))
+        pieces.append(label(frame.x.end, at - 5, f"weak at or below {threshold:g}", "end"))
     pieces.append(_line(frame, Line("silhouette", list(scores.items()), 0)))
     if chosen in scores:
         ring = tag("circle", cx=frame.x(chosen), cy=frame.y(scores[chosen]), r="8", class_="ring")
