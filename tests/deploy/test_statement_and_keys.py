@@ -38,6 +38,11 @@ def test_what_is_said_to_leave_is_what_leaves(spec_of: Any, tmp_path: Path) -> N
     stated = {one.task: one for one in leaving(read_site(sites.folder / "tone-0/site.toml"))}
     sites.serve(tmp_path / "run")
     lines = [json.loads(line) for line in (sites.folder / "tone-0/state/sent.jsonl").read_text().splitlines()]
+    (end,) = [line for line in lines if line["task"] == "finish"]
+    assert (end["tensors"], set(end["facts"])) == (
+        {},
+        {"cut_train", "cut_test"},
+    )  # and routing, with a router
     for task in ("hello", "train", "score"):
         sent = [line for line in lines if line["task"] == task]
         assert stated[task].times == len(sent)
@@ -98,6 +103,23 @@ def test_processes_are_ended_with_all_that_they_started(tmp_path: Path) -> None:
             assert time.monotonic() < end
             time.sleep(0.05)
     assert not any(psutil.pid_exists(pid) for pid in family)
+
+
+def test_those_below_a_process_that_was_killed_are_ended_too(tmp_path: Path) -> None:
+    """Flower's server runs its apps in sessions of their own, so they are found by having been seen."""
+    sleeper = "[sys.executable, '-c', 'import time; time.sleep(99)'], start_new_session=True"
+    with Processes(tmp_path, environment(tmp_path)) as processes:
+        program = f"import subprocess, sys, time; subprocess.Popen({sleeper}); time.sleep(99)"
+        one = processes.start("one", [sys.executable, "-c", program])
+        end = time.monotonic() + 30
+        while not (below := psutil.Process(one.pid).children()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        processes.check()
+        os.kill(one.pid, signal.SIGKILL)
+        one.wait()
+        assert below[0].status() == psutil.STATUS_SLEEPING
+    assert not below[0].is_running() or below[0].status() == psutil.STATUS_ZOMBIE
 
 
 def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ TASKS = {"sst2": "tone", "qnli": "answers", "mrpc": "paraphrase", "qqp": "reques
 
 METHODS: dict[str, dict[str, Any]] = {
     "fedit": {"name": "fedit", "rank": 4},
-    "fedlease": {"name": "fedlease", "rank": 2},
-    "top-1": {"name": "fedlease", "rank": 2, "top_k": 1},
+    "fedlease": {"name": "fedlease", "rank": 2, "warmup_rounds": 2},
+    "top-1": {"name": "fedlease", "rank": 2, "warmup_rounds": 2, "top_k": 1},
     "local": {"name": "local_only", "rank": 2},
 }
 

@@ -15,7 +15,7 @@ SAMPLES, SAMPLE = 64, 4096
 
 
 def agreement(spec: Spec) -> str:
-    """A hash of what makes the result: method, model, training, seed, rounds and the names of the clients.
+    """A hash of what makes the result: method, model, training, seed, rounds, wire and names of the clients.
 
     Where the rows of a client lie is its site's affair; so is where the model lies, whose files are compared.
     """
@@ -23,6 +23,8 @@ def agreement(spec: Spec) -> str:
     for key in ("name", "device", "threads"):
         told["model"].pop(key)
     told |= {"method": spec.settings(), "clients": sorted(spec.ids), "task": spec.clients[0].task}
+    if spec.exchange.wire != "float32":
+        told["wire"] = spec.exchange.wire
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
 from typing import Any
 
 from fedlease.core.errors import FedLeaseError
@@ -16,6 +17,9 @@ from fedlease.core.wired import Wired
 
 PATIENCE = 300.0
 """Seconds that a worker has to be there: it imports and loads much."""
+
+DEATHS = 2
+"""How often a worker may end over one question."""
 
 Told = tuple[str, Wired | None, dict[str, Any]]
 """What kind of message, its bytes if it has any, and the values beside it."""
@@ -41,12 +45,14 @@ def receive(by: Connection) -> Told:
 
 
 def ask(address: str, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
-    """Ask the worker, waiting until it is there.
+    """Ask the worker, waiting until it is there; once more if it ended over the question.
+
+    All it needs is in the question and on disk, so the answer of another start is the same.
 
     Raises:
-        FedLeaseError: it is not there, or ended over the question.
+        FedLeaseError: it is not there, or ended over the question again.
     """
-    end = time.monotonic() + PATIENCE
+    end, deaths = time.monotonic() + PATIENCE, 0
     while True:
         try:
             with Client(address, "AF_UNIX") as worker:
@@ -57,11 +63,16 @@ def ask(address: str, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
                 raise FedLeaseError(f"no worker of the site is there after {PATIENCE:g} s") from error
             time.sleep(0.2)
         except (EOFError, OSError) as error:
-            raise FedLeaseError("the worker of the site ended over the question") from error
+            deaths, end = deaths + 1, time.monotonic() + PATIENCE
+            if deaths == DEATHS:
+                raise FedLeaseError(
+                    f"the worker of the site ended {DEATHS} times over the question"
+                ) from error
 
 
 def answer(address: str, handler: Handler) -> None:
     """Answer questions, one after the other, for ever."""
+    Path(address).unlink(missing_ok=True)  # of a worker that was killed
     with Listener(address, "AF_UNIX") as listener:
         while True:
             try:

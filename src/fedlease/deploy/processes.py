@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shutil
 import signal
@@ -71,6 +72,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @dataclass
+class _Started:
+    """What was started, when it was last, and in which cases it is started again; see `Processes.start`."""
+
+    arguments: Sequence[str]
+    since: float
+    until: float
+    lasted: float
+
+
+@dataclass
 class Processes:
     """A context that ends every process it started when it is left, in the reverse order.
 
@@ -85,17 +96,22 @@ class Processes:
     logs: Path
     environment: Mapping[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _again: dict[str, tuple[Sequence[str], float]] = field(default_factory=dict)
+    _started: dict[str, _Started] = field(default_factory=dict)
+    _families: dict[str, set[psutil.Process]] = field(default_factory=dict)
 
-    def start(self, name: str, arguments: Sequence[str], again: float = 0.0) -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, arguments: Sequence[str], again: float = 0.0, lasted: float = math.inf
+    ) -> subprocess.Popen[bytes]:
         """Start a process whose output is added to ``NAME.log``.
 
         Args:
             name: to end it by.
             arguments: the command.
             again: seconds in which `check` starts it again if it has ended.
+            lasted: it does so, too, where it was there for more than so many seconds before it ended.
         """
-        self._again[name] = arguments, time.monotonic() + again
+        now = time.monotonic()
+        self._started[name] = _Started(arguments, now, now + again, lasted)
         return self._start(name, arguments)
 
     def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -110,6 +126,7 @@ class Processes:
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
+        self._families.setdefault(name, set()).add(psutil.Process(self.running[name].pid))
         return self.running[name]
 
     def check(self) -> None:
@@ -119,11 +136,13 @@ class Processes:
             FedLeaseError: with its name and the end of its log.
         """
         for name, process in list(self.running.items()):
+            self._families[name] = _family(self._families[name])
             if process.poll() is None:
                 continue
-            arguments, end = self._again[name]
-            if time.monotonic() < end:
-                self._start(name, arguments)
+            known, now = self._started[name], time.monotonic()
+            if now < known.until or now - known.since > known.lasted:
+                known.since = now
+                self._start(name, known.arguments)
             else:
                 raise FedLeaseError(
                     f"{name} ended with status {process.returncode}: {last_line(self.logs / f'{name}.log')}"
@@ -133,7 +152,7 @@ class Processes:
         """End one process and all below it; with ``kill`` at once, as a power cut would."""
         process = self.running.pop(name, None)
         if process is not None:
-            _end([process], kill=kill)
+            _end([process], _family(self._families.pop(name)), kill=kill)
 
     def __enter__(self) -> Processes:
         return self
@@ -141,8 +160,12 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _end(list(reversed(self.running.values())))
+        _end(
+            list(reversed(self.running.values())),
+            _family(set[psutil.Process]().union(*self._families.values())),
+        )
         self.running.clear()
+        self._families.clear()
 
 
 def last_line(path: Path) -> str:
@@ -153,13 +176,17 @@ def last_line(path: Path) -> str:
     return (ours or lines or ["it said nothing"])[-1]
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) -> None:
-    """End processes and all below them, all at once: first politely, then whoever is left."""
-    families = [_family(process.pid) for process in processes]
-    everybody = [one for family in families for one in family]
-    for one in everybody if kill else [family[0] for family in families if family]:
+def _end(
+    processes: Sequence[subprocess.Popen[bytes]], everybody: set[psutil.Process], *, kill: bool = False
+) -> None:
+    """End processes and all of their families, all at once: first politely, then whoever is left."""
+    pids = {one.pid for one in everybody}
+    for one in everybody:
         with suppress(psutil.NoSuchProcess):
-            one.kill() if kill else one.terminate()
+            if kill:
+                one.kill()
+            elif one.ppid() not in pids:  # whoever is below another is ended by it
+                one.terminate()
     _, left = psutil.wait_procs(everybody, timeout=PATIENCE)
     for one in left:
         with suppress(psutil.NoSuchProcess):
@@ -170,13 +197,17 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], *, kill: bool = False) ->
             process.wait(PATIENCE)
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    """A process and all below it, the eldest first; psutil knows each by its id and its start."""
-    try:
-        eldest = psutil.Process(pid)
-        return [eldest, *eldest.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+def _family(known: set[psutil.Process]) -> set[psutil.Process]:
+    """Those of these that are still there, and all below them; psutil knows each by its id and its start.
+
+    What is below a process that was killed is nobody's child any more, so it must have been known before.
+    """
+    found: set[psutil.Process] = set()
+    for one in known:
+        with suppress(psutil.NoSuchProcess):
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                found |= {one, *one.children(recursive=True)}
+    return found
 
 
 def _end_with_parent() -> None:

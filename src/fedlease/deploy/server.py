@@ -11,6 +11,7 @@ from typing import Any
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Fact
+from fedlease.deploy import finish
 from fedlease.deploy.agreement import agreement
 from fedlease.engines.exchange import FINISH
 from fedlease.engines.flower import Flower, Terms
@@ -88,6 +89,7 @@ def _run(
         {**about, "labels": json.dumps(counts)},
         session=len(found.history.sessions),
         kept=dict(found.kept),
+        wire=exchange.wire,
         watch=meter.step,
     )
 
@@ -103,8 +105,9 @@ def _run(
     with beating(store.folder, found.round, spec.rounds) as heart:
         meter.also(heart)
         state = go_on(store, spec, algorithm, engine, found, facts, meter)
-        engine.each(FINISH, {client: algorithm.serve(state, client) for client in engine.ids})
-        store.write_record("complete", found.history, facts(state))
+        ends = engine.each(FINISH, {client: algorithm.serve(state, client) for client in engine.ids})
+        known = facts(state)
+        store.write_record("complete", found.history, {**known, **finish.told(known["clients"], ends)})
     return Run(store.folder)
 
 

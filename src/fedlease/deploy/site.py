@@ -20,6 +20,9 @@ AWAY = 120.0
 """Seconds in which a SuperNode that is not let in tries again: for up to a minute a server takes one that was
 killed to be there still, and turns its key away."""
 
+WORKED = 30.0
+"""Seconds after which a worker that ends is started again: it could work, and something killed it."""
+
 
 @contextmanager
 def sockets() -> Iterator[Path]:
@@ -47,7 +50,7 @@ def start_site(processes: Processes, config: SiteConfig, path: Path, at: Path) -
     address.unlink(missing_ok=True)
     supernode = _supernode(config, address)
     work = [sys.executable, "-m", "fedlease.deploy.worker", str(path.resolve()), str(address)]
-    processes.start(f"{config.name}.worker", work)
+    processes.start(f"{config.name}.worker", work, lasted=WORKED)
     processes.start(config.name, supernode, AWAY)
 
 

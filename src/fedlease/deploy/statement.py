@@ -9,6 +9,7 @@ import torch
 
 from fedlease.core.adapter import Learn, Model, Modules
 from fedlease.core.protocols import ClientId, Message, Metrics
+from fedlease.core.rounding import WireForm, packed
 from fedlease.core.seeds import generator
 from fedlease.core.weights import Weights, module, part
 from fedlease.deploy.sent import describe
@@ -52,7 +53,7 @@ def leaving(config: SiteConfig) -> list[Leaving]:
 def leaving_of(spec: Spec, modules: Modules, client: ClientId) -> list[Leaving]:
     """Return what a client would send on a base model of these modules."""
     algorithm = spec.algorithm()
-    watched = _Watched(algorithm, {name: _Empty(name) for name in spec.ids}, client)
+    watched = _Watched(algorithm, {name: _Empty(name) for name in spec.ids}, client, spec.exchange.wire)
     state = algorithm.init(modules, spec.seed)
     for _ in drive(algorithm, state, watched, done=0, rounds=spec.rounds, score_every=spec.score_every):
         pass
@@ -77,13 +78,14 @@ def said(config: SiteConfig) -> list[str]:
     ]
     for one in leaving(config):
         tensors = [
-            f"{count} x {kind} float32 {'x'.join(map(str, shape))}"
+            f"{count} x {kind} {config.spec.exchange.wire} {'x'.join(map(str, shape))}"
             for (kind, shape), count in sorted(one.parts.items())
         ]
         what = ", ".join([*tensors, *one.facts]) or "that it is done"
         size = f", {one.bytes:,} bytes each" if one.parts else ""
         lines.append(f"  {one.task} ({one.times} times{size}): {what}")
-    lines.append("  finish (1 time): that it is done; the adapter stays here")
+    lines.append("  finish (1 time): that it is done, how many rows were cut to length and, with a router,")
+    lines.append("    how much each expert is used in each module; the adapter stays here")
     lines.append(f"every message is logged first in {config.state / 'sent.jsonl'}")
     return lines
 
@@ -113,12 +115,14 @@ class _Empty:
 class _Watched(InProcess):
     """An engine that remembers what one client sends."""
 
-    def __init__(self, algorithm: Any, sites: dict[ClientId, _Empty], client: ClientId) -> None:
-        super().__init__(algorithm, sites)
+    def __init__(
+        self, algorithm: Any, sites: dict[ClientId, _Empty], client: ClientId, wire: WireForm
+    ) -> None:
+        super().__init__(algorithm, sites, wire=wire)
         self._client, self.seen = client, dict[str, list[Message]]()
 
     def each(self, task: str, down: Any) -> dict[ClientId, Message]:
         answers = super().each(task, down)
         if self._client in answers:
-            self.seen.setdefault(task, []).append(answers[self._client])
+            self.seen.setdefault(task, []).append(packed(answers[self._client], self.wire))
         return answers

@@ -19,9 +19,11 @@ from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.files import read_bytes, write_bytes
 from fedlease.core.progress import Progress
 from fedlease.core.protocols import Fact, Message
+from fedlease.core.rounding import packed, unpacked
 from fedlease.core.wire import from_wire, to_wire
 from fedlease.core.wired import Wired
 from fedlease.deploy.agreement import agreement, model_files
+from fedlease.deploy.finish import finished
 from fedlease.deploy.memory import Memory
 from fedlease.deploy.pipe import Told, answer
 from fedlease.deploy.sent import note
@@ -74,7 +76,8 @@ class Worker:
         try:
             if kind == "hello":
                 return kind, to_wire(self.hello(beside)), {}
-            up, told = self.work(from_wire(wired), beside)
+            wire = self.config.spec.exchange.wire
+            up, told = self.work(unpacked(from_wire(wired), wire), beside)
             return kind, to_wire(up), told
         except Exception as error:  # whatever it is, only `reason` leaves the site
             return FAILED, None, {FAILED: reason(error)}
@@ -115,7 +118,7 @@ class Worker:
             write = save_lora if model.adapter.experts == 1 else save_mixture
             folder = self.config.state / "adapters" / _folder(beside)
             write(model, folder, base.path, None if base.heads else "CAUSAL_LM")
-            return self._noted(Message(), beside, task, 0), {}
+            return self._noted(Message({}, finished(site, model)), beside, task, 0), {}
         up, keeps = run_task(algorithm, task, down, kept, site)
         if task != SCORE:
             memory.save(str(beside["next"]), keeps)
@@ -123,6 +126,7 @@ class Worker:
         told: dict[str, str | float] = {"rows": self.report.rows, "seconds": self.report.seconds}
         if self.report.loss is not None:
             told["loss"] = self.report.loss
+        up = packed(up, self.config.spec.exchange.wire)
         return self._noted(up, beside, task, int(down.facts.get("round", 0))), told
 
     def _check(self, about: Beside) -> None:

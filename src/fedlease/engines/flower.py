@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Progress, Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
+from fedlease.core.rounding import WireForm, packed, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
 from fedlease.engines.flower_messages import from_records, to_records
@@ -56,6 +57,7 @@ class Flower:
         about: what goes beside every message: the run and what the sites need to know of it.
         session: a number that no earlier start of this run had.
         kept: client -> `VERSION`.
+        wire: how tensors cross.
         watch: told what sites report of their work.
     """
 
@@ -66,9 +68,12 @@ class Flower:
     about: Mapping[str, str | float]
     session: int = 1
     kept: dict[ClientId, Weights] = field(default_factory=dict)
+    wire: WireForm = "float32"
     watch: Watch = unwatched
     traffic: Traffic = field(default_factory=Traffic)
     _exchanges: int = 0
+    _round: int = 0
+    _answered: dict[ClientId, bool] = field(default_factory=dict)
     _safe: dict[ClientId, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,9 +93,10 @@ class Flower:
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
         version = (number, self.session, self._exchanges)
+        down = {client: packed(message, self.wire) for client, message in sorted(down.items())}
         questions = {
             client: to_records(message, self._beside(task, client, version))
-            for client, message in sorted(down.items())
+            for client, message in down.items()
         }
         came = self.roster.mail.ask(questions, self.roster.where, TASK, str(number), self.terms.deadline)
         reasons, up, reports = dict(came.failed), {}, dict[ClientId, Mapping[str, str | int | float]]()
@@ -102,18 +108,21 @@ class Flower:
         self._tell(task, number, reports)
         for client, message in up.items():
             self.traffic.count(task, client, down[client], message)
+        up = {client: unpacked(message, self.wire) for client, message in up.items()}
         answers, refused = self.uploads.check(task, down, up)
         reasons |= refused
-        reasons |= dict.fromkeys(self._absent(down), "cannot be reached")
+        reasons |= dict.fromkeys(self._absent(task, number, down), "cannot be reached")
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(reasons.items())]
         if task not in (SCORE, FINISH):
             self.kept |= {client: {VERSION: torch.tensor(version)} for client in answers}
-            self._demand(task, number, len(answers), reasons)
+            self._demand(task, number, answers, reasons)
         return answers
 
-    def _absent(self, down: Mapping[ClientId, Message]) -> list[ClientId]:
-        """Who was not asked for not being there."""
-        there = {*down, *self.ids}
+    def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
+        """Who was not asked for not being there; once where a round has several tasks."""
+        if number != self._round:
+            self._round, self._answered = number, {}
+        there = {*down, *self.ids, *(() if task == SCORE else self._answered)}
         return [client for client in self.roster.expected if client not in there]
 
     def _beside(self, task: str, client: ClientId, version: tuple[int, ...]) -> dict[str, str | float]:
@@ -130,16 +139,23 @@ class Flower:
         """The version of its memory that a client is at; empty where it has none."""
         return _word(self.kept[client][VERSION].tolist()) if client in self.kept else ""
 
-    def _demand(self, task: str, number: int, answers: int, reasons: Mapping[ClientId, str]) -> None:
-        """Refuse a round that too few of those who were to be asked took part in."""
+    def _demand(
+        self, task: str, number: int, answers: Collection[ClientId], reasons: Mapping[ClientId, str]
+    ) -> None:
+        """Refuse a round that too few of those who were to be asked take part in.
+
+        Of a site that is asked more than once in a round the last answer counts. So where a method asks some
+        sites for something of their own, as newcomers are, their silence weighs no more than anybody's.
+        """
         first = number <= getattr(self.algorithm, "warmup_rounds", 1)
         key = "initial_quorum" if first else "quorum"
-        asked = answers + len(reasons)
+        self._answered |= dict.fromkeys(answers, True) | dict.fromkeys(reasons, False)
+        asked, came = len(self._answered), sum(self._answered.values())
         needed = math.ceil(getattr(self.terms, key) * asked)
-        if answers < needed:
+        if came < needed:
             said = "; ".join(f"{client} {why}" for client, why in sorted(reasons.items()))
             raise FedLeaseError(
-                f"task {task}, round {number}: {answers} of {asked} sites gave an answer that can be used, "
+                f"task {task}, round {number}: {came} of {asked} sites gave an answer that can be used, "
                 f"and {needed} are needed (exchange.{key}): {said}"
             )
 

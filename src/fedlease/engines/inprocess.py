@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedlease.core.adapter import Model
 from fedlease.core.protocols import Algorithm, ClientId, Message, Site
+from fedlease.core.rounding import WireForm, packed, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import LeftOut, Traffic, run_task
 from fedlease.engines.uploads import Uploads
@@ -17,6 +19,7 @@ class InProcess:
     Attributes:
         kept: every client's private memory, what a real site would hold on its own disk.
         traffic: what was exchanged since the last `take_traffic`.
+        wire: how tensors cross between server and clients, as if they were apart.
     """
 
     def __init__(
@@ -25,12 +28,14 @@ class InProcess:
         sites: Mapping[ClientId, Site],
         kept: Mapping[ClientId, Weights] | None = None,
         uploads: Uploads | None = None,
+        wire: WireForm = "float32",
     ) -> None:
         self._algorithm = algorithm
         self._uploads = uploads or Uploads()
         self._sites = dict(sorted(sites.items()))
         self.kept: dict[ClientId, Weights] = dict(kept or {})
         self.traffic = Traffic()
+        self.wire: WireForm = wire
 
     @property
     def ids(self) -> tuple[ClientId, ...]:
@@ -44,15 +49,22 @@ class InProcess:
         """
         came, keeps = {}, {}
         for client in sorted(down):
-            kept = self.kept.get(client, {})
-            came[client], keeps[client] = run_task(
-                self._algorithm, task, down[client], kept, self._sites[client]
+            kept, question = self.kept.get(client, {}), packed(down[client], self.wire)
+            up, keeps[client] = run_task(
+                self._algorithm, task, unpacked(question, self.wire), kept, self._sites[client]
             )
-            self.traffic.count(task, client, down[client], came[client])
+            answer = packed(up, self.wire)
+            self.traffic.count(task, client, question, answer)
+            came[client] = unpacked(answer, self.wire)
         answers, refused = self._uploads.check(task, down, came)
         self.kept |= {client: keeps[client] for client in answers}
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(refused.items())]
         return answers
+
+    def deployed(self, state: Any, client: ClientId) -> Model:
+        """Return the model that a client uses at a state of the method, put together from what reaches it."""
+        down = packed(self._algorithm.serve(state, client), self.wire)
+        return self._algorithm.deploy(unpacked(down, self.wire), self.kept.get(client, {}))
 
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero."""

@@ -142,7 +142,7 @@ def _go(
         history, where = found.history, surroundings(libraries(spec.model.quantization))
         history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
         uploads = Uploads.of(algorithm, federation.base.modules, spec.exchange.norm_factor)
-        engine = InProcess(algorithm, federation.sites, found.kept, uploads)
+        engine = InProcess(algorithm, federation.sites, found.kept, uploads, spec.exchange.wire)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
         with (
@@ -177,10 +177,10 @@ def _routing(federation: Federation, state: Any, engine: InProcess, history: His
     It is no part of a checkpoint: a run resumed after its last round finds it anew. The time counts as
     scoring in the last round.
     """
-    algorithm, began = federation.algorithm, perf_counter()
+    began = perf_counter()
     found = {}
     for client in engine.ids:
-        model = algorithm.deploy(algorithm.serve(state, client), engine.kept.get(client, {}))
+        model = engine.deployed(state, client)
         used = federation.sites[client].usage(model)
         if used:
             found[client] = {path: asdict(of) for path, of in used.items()}
@@ -198,9 +198,9 @@ def _write_adapters(folder: Path, federation: Federation, state: Any, engine: In
     Beside them goes what they need and the checkpoint of the base does not hold: the heads, and weights that
     were drawn from the seed.
     """
-    algorithm, base = federation.algorithm, federation.base
+    base = federation.base
     for client in engine.ids:
-        model = algorithm.deploy(algorithm.serve(state, client), engine.kept.get(client, {}))
+        model = engine.deployed(state, client)
         write = save_lora if model.adapter.experts == 1 else save_mixture
         write(model, folder / "adapters" / client, base.path, None if base.heads else "CAUSAL_LM")
     heads = folder / "heads"

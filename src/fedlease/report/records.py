@@ -34,6 +34,15 @@ class Scored(NamedTuple):
     scores: dict[str, float]
 
 
+def owners(record: Record) -> dict[str, int]:
+    """The expert of every client that has one, newcomers last; empty without an allocation."""
+    allocation = record.get("allocation")
+    if not allocation:
+        return {}
+    compared = zip(allocation["clients"], map(int, allocation["labels"]), strict=True)
+    return {**dict(compared), **allocation.get("newcomers", {})}
+
+
 def label(record: Record) -> str:
     """The name of a run in tables: its method's."""
     return str(record["spec"]["method"]["name"])

@@ -9,7 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.records import Record, Scored, average, capital, groups, label, metric_title, scored
+from fedlease.report.records import (
+    Record,
+    Scored,
+    average,
+    capital,
+    groups,
+    label,
+    metric_title,
+    owners,
+    scored,
+)
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -57,9 +67,8 @@ def client_table(record: Record) -> Table:
     table = Table(title=f"Clients of {record['spec']['name']} ({label(record)})", title_justify="left")
     for column in ("client", "train rows", "test rows", "expert", "loss", f"{metric_title(record)} %"):
         table.add_column(column, justify="left" if column == "client" else "right")
-    allocation, last = record.get("allocation"), last_scored(record)
+    experts, last = owners(record), last_scored(record)
     scores = last.scores if last is not None else {}
-    experts = dict(zip(allocation["clients"], allocation["labels"], strict=True)) if allocation else {}
     losses = record["rounds"][-1]["loss"] if record["rounds"] else {}
     for client, facts in record["clients"].items():
         table.add_row(
@@ -82,8 +91,12 @@ def allocation_text(record: Record) -> RenderableType | None:
         return None
     lines = [Text("Experts", style="bold")]
     for expert in range(allocation["num_experts"]):
-        pairs = zip(allocation["clients"], allocation["labels"], strict=True)
-        members = [client for client, own in pairs if own == expert]
+        late = allocation.get("newcomers", {})
+        members = [
+            f"{client} (came later)" if client in late else client
+            for client, own in owners(record).items()
+            if own == expert
+        ]
         lines.append(Text(f"  {expert}: {', '.join(members)}"))
     scores = ", ".join(f"{k}: {score:.2f}" for k, score in allocation["scores"].items())
     if scores:

@@ -106,7 +106,7 @@ def _clients(finished: Finished) -> str:
     allocation, metrics = finished.run.allocation, finished.run.metrics
     experts: Mapping[str, int] = {}
     if allocation is not None:
-        experts = dict(zip(allocation.clients, allocation.labels, strict=True))
+        experts = allocation.owners
     lines = [
         f"| client | training rows | test rows | labels | expert | {metric} |",
         "|---|---|---|---|---|---|",

@@ -24,7 +24,7 @@ from fedlease.report.page.parts import (
 )
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import Record
+from fedlease.report.records import Record, owners
 
 
 def make(report: Report) -> Html | None:
@@ -69,8 +69,10 @@ def _how(record: Record) -> str:
     rounds = method.get("warmup_rounds")
     when = "" if rounds is None else f" after {counted(rounds, 'round')} in which each client trained alone"
     later = ", and what of them was learned after the first" if method.get("later") and rounds != 1 else ""
+    came = sorted(allocation.get("newcomers", {}))
+    joined = f" {some(came, 12)} came later, each to the expert it was nearest to." if came else ""
     rule = "" if allocation.get("threshold") is not None else _no_rule(allocation["reason"])
-    return f"The server compared {what} of the clients' adapters{when}{later}: by their cosine{mean}.{rule}"
+    return f"The server compared {what} of the clients' adapters{when}{later}: by their cosine{mean}.{rule}{joined}"
 
 
 def _no_rule(reason: str) -> str:
@@ -78,7 +80,7 @@ def _no_rule(reason: str) -> str:
 
 
 def _members(run: Shown, allocation: dict[str, Any]) -> Html:
-    owner = dict(zip(allocation["clients"], allocation["labels"], strict=True))
+    owner = owners(run.record)
     clients = [client for client in in_groups(run.record)[0] if client in owner]
     rows: list[list[Child]] = []
     for expert in range(allocation["num_experts"]):

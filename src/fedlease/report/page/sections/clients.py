@@ -11,7 +11,7 @@ from fedlease.report.page.markup import Child, Html, tag
 from fedlease.report.page.parts import NONE, Column, both, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import capital, metric, scored
+from fedlease.report.records import capital, metric, owners, scored
 
 
 def make(report: Report) -> Html:
@@ -89,9 +89,8 @@ def _last_metrics(record: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _experts(record: Mapping[str, Any]) -> dict[str, str]:
-    allocation = record.get("allocation")
-    if allocation:
-        return {c: str(own) for c, own in zip(allocation["clients"], allocation["labels"], strict=True)}
+    if record.get("allocation"):
+        return {client: str(own) for client, own in owners(record).items()}
     return {client: str(choice) for client, choice in record.get("choices", {}).items()}
 
 

@@ -14,6 +14,7 @@ from fedlease.report.page.parts import NONE, Column, both, figure, paragraph, ta
 from fedlease.report.page.registry import Section
 from fedlease.report.page.sections.experts import routed
 from fedlease.report.page.shown import Report, Shown
+from fedlease.report.records import owners
 from fedlease.report.routing import load, most_experts
 
 MOST_BARS = 96
@@ -31,7 +32,7 @@ def _one(run: Shown) -> Html:
     clients = in_groups(run.record)[0]
     loads = {client: found for client in clients if (found := load(run.record, client)) is not None}
     names = [f"expert {expert}" for expert in range(most_experts(run.record))]
-    owner = _owner(run)
+    owner = owners(run.record)
     caption = f"{run.name}: load of each expert"
     said = paragraph(
         "Shares are those of the mean weights on the first test rows of each client, rescaled to 1, over all "
@@ -43,14 +44,6 @@ def _one(run: Shown) -> Html:
         table(caption, _columns(), _rows(run, names, owner, loads)),
         figure(title, _bars(owner, loads, names), patches(names)),
     )
-
-
-def _owner(run: Shown) -> dict[str, int]:
-    """The expert that each client trains."""
-    allocation = run.record.get("allocation")
-    if not allocation:
-        return {}
-    return dict(zip(allocation["clients"], map(int, allocation["labels"]), strict=True))
 
 
 def _columns() -> list[Column]:
