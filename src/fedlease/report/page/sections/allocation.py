@@ -72,7 +72,8 @@ def _how(record: Record) -> str:
     came = sorted(allocation.get("newcomers", {}))
     joined = f" {some(came, 12)} came later, each to the expert it was nearest to." if came else ""
     rule = "" if allocation.get("threshold") is not None else _no_rule(allocation["reason"])
-    return f"The server compared {what} of the clients' adapters{when}{later}: by their cosine{mean}.{rule}{joined}"
+    whose = f"{what} of the clients' adapters{when}{later}"
+    return f"The server compared {whose}: by their cosine{mean}.{rule}{joined}"
 
 
 def _no_rule(reason: str) -> str:
