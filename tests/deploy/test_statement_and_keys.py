@@ -58,11 +58,11 @@ def test_what_is_said_to_leave_is_what_leaves(spec_of: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("method", list(methods()))
 def test_every_method_can_be_stated(method: str, spec_of: Any) -> None:
-    spec = make_spec(spec_of(method={"name": method, "rank": 2}))
+    spec = make_spec(spec_of(method={"name": method, "rank": 2}, rounds=5))
     stated = leaving_of(spec, {"a.query": (8, 4), "a.value": (6, 4)}, "tone-0")
     trains = [one for one in stated if one.task not in ("hello", "score") and one.parts]
     assert bool(trains) == (method != "local_only")
-    assert {kind for one in trains for kind, _ in one.parts} <= {"A", "B", "router"}
+    assert {kind.removeprefix("first_") for one in trains for kind, _ in one.parts} <= {"A", "B", "router"}
 
 
 def test_certificates_are_for_the_hosts_and_keys_for_the_owner(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_those_below_a_process_that_was_killed_are_ended_too(tmp_path: Path) -> 
         processes.check()
         os.kill(one.pid, signal.SIGKILL)
         one.wait()
-        assert below[0].status() == psutil.STATUS_SLEEPING
+        assert below[0].is_running() and below[0].status() != psutil.STATUS_ZOMBIE
     assert not below[0].is_running() or below[0].status() == psutil.STATUS_ZOMBIE
 
 
