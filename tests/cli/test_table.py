@@ -120,7 +120,7 @@ def test_failures_are_one_line(table: Any, tmp_path: Path, arguments: tuple[str,
 
 def test_real_records_have_all_a_table_asks(table: Any, spec_of: Any, tmp_path: Path) -> None:
     for name in ("fedit", "fedlease"):
-        fedlease.run(spec_of(method={"name": name, "rank": 2}, rounds=3), tmp_path / name)
+        fedlease.run(spec_of(method={"name": name, "rank": 2}, rounds=4), tmp_path / name)
     record = read_json(tmp_path / "fedlease" / "record.json")
     share = 100 * sum(record["parameters"]["trained"].values()) / record["parameters"]["base"]
     code, shown, _ = table("fedit", "fedlease")

@@ -118,7 +118,8 @@ def test_those_below_a_process_that_was_killed_are_ended_too(tmp_path: Path) -> 
         processes.check()
         os.kill(one.pid, signal.SIGKILL)
         one.wait()
-        assert below[0].is_running() and below[0].status() != psutil.STATUS_ZOMBIE
+        assert below[0].is_running()
+        assert below[0].status() != psutil.STATUS_ZOMBIE
     assert not below[0].is_running() or below[0].status() == psutil.STATUS_ZOMBIE
 
 

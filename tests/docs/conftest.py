@@ -20,8 +20,8 @@ TASKS = {"sst2": "tone", "qnli": "answers", "mrpc": "paraphrase", "qqp": "reques
 
 METHODS: dict[str, dict[str, Any]] = {
     "fedit": {"name": "fedit", "rank": 4},
-    "fedlease": {"name": "fedlease", "rank": 2, "warmup_rounds": 2},
-    "top-1": {"name": "fedlease", "rank": 2, "warmup_rounds": 2, "top_k": 1},
+    "fedlease": {"name": "fedlease", "rank": 2},
+    "top-1": {"name": "fedlease", "rank": 2, "top_k": 1},
     "local": {"name": "local_only", "rank": 2},
 }
 
@@ -33,7 +33,7 @@ def small(tiny: Path) -> dict[str, Any]:
     few = {"count": 2, "train_rows": 8, "test_rows": 4}
     return {
         **spec,
-        "rounds": 3,
+        "rounds": 4,
         "model": {"name": str(tiny), "threads": 1, "precision": "float32", "max_length": 16},
         "method": METHODS["fedlease"],
         "training": {**spec["training"], "batch_size": 8, "epochs": 1},
