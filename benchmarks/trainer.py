@@ -67,9 +67,7 @@ def ours(base: Base, rows: Encoded, given: argparse.Namespace) -> Callable[[int]
 
     def train(seed: int) -> Losses:
         steps: list[Progress] = []
-        site = TorchSite(
-            "one", resident, classification, rows, rows, LABELS, settings, seed, steps.append
-        )
+        site = TorchSite("one", resident, classification, rows, rows, LABELS, settings, seed, steps.append)
         site.train(Model(adapter, lora_init(base.modules, RANK, seed)), Learn(("A", "B")))
         means = [0.0] + [step.loss * step.done for step in steps]  # the loss told is the mean so far
         return [(b - a) / step.rows for a, b, step in zip(means, means[1:], steps, strict=False)]
