@@ -90,6 +90,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--model", default="minilm")
     options.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    options.add_argument("--attention", choices=("auto", "eager", "sdpa"), default="auto")
     options.add_argument("--rows", type=int, default=128)
     options.add_argument("--tokens", type=int, default=32)
     options.add_argument("--experts", type=int, default=1, help="1: PEFT's plain LoRA")
@@ -98,7 +99,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("runs/benchmark-limit.json"))
     given = options.parse_args()
     torch.set_num_threads(given.threads)
-    base = load(given.model, given.precision, given.threads)
+    base = load(given.model, given.precision, given.threads, given.attention)
     model = plain(base) if given.experts == 1 else mixture(base, given.experts)
     step = training(model, tokens(given.rows, given.tokens)).step
     with FlopCounterMode(display=False) as counter:
