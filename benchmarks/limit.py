@@ -1,6 +1,6 @@
 """How near to what the machine multiplies a training step comes, and where its time goes. From one run.
 
-    python benchmarks/limit.py [--precision bfloat16] [--rows 128] [--tokens 32] [--experts 1]
+    python benchmarks/limit.py [--precision bfloat16] [--rows 128] [--tokens 32] [--experts 4]
 
 The ceiling is the most floating-point operations a second of any product tried: large squares and the
 step's own largest shapes, in turn with the step. A step's operations are those of its matrix products,
@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedlease.core.files import write_json
 from fedlease.training.base import Base
-from step import LABELS, RANK, load, mixture, plain, tokens, training
+from step import LABELS, RANK, load, mixture, tokens, training
 from turns import clock, in_turn
 
 KINDS = {
@@ -93,15 +93,14 @@ def main() -> None:
     options.add_argument("--attention", choices=("auto", "eager", "sdpa"), default="auto")
     options.add_argument("--rows", type=int, default=128)
     options.add_argument("--tokens", type=int, default=32)
-    options.add_argument("--experts", type=int, default=1, help="1: PEFT's plain LoRA")
+    options.add_argument("--experts", type=int, default=4, help="1: plain LoRA")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--repeats", type=int, default=7)
     options.add_argument("--out", type=Path, default=Path("runs/benchmark-limit.json"))
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     base = load(given.model, given.precision, given.threads, given.attention)
-    model = plain(base) if given.experts == 1 else mixture(base, given.experts)
-    step = training(model, tokens(given.rows, given.tokens)).step
+    step = training(mixture(base, given.experts), tokens(given.rows, given.tokens)).step
     with FlopCounterMode(display=False) as counter:
         step()
     flops = counter.get_total_flops()

@@ -117,7 +117,7 @@ def mixture(base: Base, experts: int, masked: bool = False) -> nn.Module:
         lora_alpha=ALPHA,
         target_modules=list(base.modules),
         num_experts=experts,
-        router_init="normal",
+        router_init="normal" if experts > 1 else "zeros",
         init_lora_weights=False,
     )
     return adapted(base, config, masked)
