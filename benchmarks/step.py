@@ -63,8 +63,9 @@ class Masked(FedLeaseLayer):
                     continue
                 down = functional.linear(x, A[expert].to(x.dtype))
                 up = functional.linear(down, B[expert].to(x.dtype))
-                weight = (mask * weights[..., place]).to(x.dtype).unsqueeze(-1)
-                result = result + weight * up * (adapter.alpha / adapter.rank)
+                weight = torch.zeros_like(weights[..., place])
+                weight[mask] = weights[..., place][mask]
+                result = result + weight.to(x.dtype).unsqueeze(-1) * up * (adapter.alpha / adapter.rank)
         return result
 
 
@@ -157,7 +158,7 @@ def measure(base: Base, precision: str, given: argparse.Namespace) -> list[dict[
     batch = tokens(given.rows, given.tokens)
     models = {"plain LoRA": plain(base)}
     if precision == "bfloat16":
-        models["plain LoRA in bfloat16"] = plain(base, exact=False)
+        models["plain LoRA, all bf16"] = plain(base, exact=False)
     models |= {f"fedlease, M = {M}": mixture(base, M) for M in given.experts}
     models |= {f"masked, M = {M}": mixture(base, M, masked=True) for M in given.masked}
     ways = {name: training(model, batch) for name, model in models.items()}
