@@ -49,7 +49,7 @@ from turns import clock, in_turn, ratio
 
 RANK, ALPHA, LABELS = 4, 16, 2
 PARTS = 4
-"""Into how many parts the steps are cut to tell the loss."""
+"""Into how many parts the steps are cut to tell the loss, where there are as many."""
 ASKED = {"bfloat16": 5.0, "float32": 1.4}
 Losses = list[float]
 
@@ -117,11 +117,10 @@ def trainers(base: Base, rows: Encoded, given: argparse.Namespace, folder: str) 
 
 def quarters(curves: list[Losses]) -> list[tuple[float, float]]:
     """Mean loss of each part of the steps, and its deviation over the turns."""
-    parts = []
-    for part in range(PARTS):
-        cut = [c[part * len(c) // PARTS : (part + 1) * len(c) // PARTS] for c in curves]
-        means = [fmean(losses) for losses in cut if losses]
-        parts.append((fmean(means), pstdev(means)) if means else (float("nan"), 0.0))
+    parts, count = [], min(PARTS, *map(len, curves))
+    for part in range(count):
+        means = [fmean(c[part * len(c) // count : (part + 1) * len(c) // count]) for c in curves]
+        parts.append((fmean(means), pstdev(means)))
     return parts
 
 
@@ -172,7 +171,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(given, folder)
     title = f"{given.model}, {given.task}, {given.rows} rows, batch {given.batch}, {given.threads} threads"
-    table = Table("loop", "rows/s", "ratio", "asked", *(f"loss, part {n + 1}" for n in range(PARTS)))
+    parts = len(found[0]["losses"])
+    table = Table("loop", "rows/s", "ratio", "asked", *(f"loss, part {n + 1}" for n in range(parts)))
     table.title = f"{title}, {clock()[1]}, medians of {given.repeats}"
     for row in found:
         asked = "" if row["asked"] is None else f"{row['asked']:.1f}"
