@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fedlease.core.adapter import Adapter
 from fedlease.core.errors import FedLeaseError
+from fedlease.tuner import products
 from fedlease.tuner.base import add_to_weight
 from fedlease.tuner.config import FedLeaseConfig
 from fedlease.tuner.held import HeldWeights
@@ -111,31 +112,30 @@ class FedLeaseLayer(HeldWeights, BaseTunerLayer):  # type: ignore[misc]
             inputs = functional.dropout(x, dropout) if dropout else x
             down = functional.linear(inputs, self.fedlease_A[name].to(x.dtype))
             return functional.linear(down, self.fedlease_B[name].to(x.dtype)) * scale
-        logits, down = self._down(x, name, dropout)
-        weights = self._weights(logits, adapter) * scale
-        each = (1 if adapter.shared_a else adapter.experts, adapter.rank)
-        mixed = down.reshape(*weights.shape[:-1], *each) * weights.to(down.dtype).unsqueeze(-1)
+        tokens = x.reshape(-1, x.shape[-1])
+        logits, down = self._down(tokens, name, dropout)
+        weights = (self._weights(logits, adapter) * scale).movedim(-1, 0)
+        experts = 1 if adapter.shared_a else adapter.experts
+        mixed = down.reshape(experts, adapter.rank, len(tokens)) * weights.to(down.dtype).unsqueeze(1)
         # [M-1, l, r] -> [l, (M-1) r], so that the sum over experts happens inside one product.
         frozen = self.fedlease_frozen_B[name].permute(1, 0, 2).flatten(1)
-        up = torch.cat([self.fedlease_B[name], frozen], 1).to(x.dtype)
-        return functional.linear(mixed.flatten(-2), up)
+        update = products.up(mixed.flatten(0, 1), self.fedlease_B[name], frozen)
+        return update.reshape(*x.shape[:-1], update.shape[-1])
 
     def _down(self, x: Tensor, name: str, dropout: float) -> tuple[Tensor, Tensor]:
-        """Router logits [..., slots] and every expert's ``A x`` [..., M r]; one product without dropout.
+        """Router logits [N, slots] and every expert's ``A x`` [M r, N]; one product without dropout.
 
-        With a shared A there is one ``A x`` [..., r].
+        With a shared A there is one ``A x`` [r, N].
         """
-        router = self.fedlease_router[name]
-        experts = [self.fedlease_A[name]]
+        router, own, frozen = self.fedlease_router[name], self.fedlease_A[name], None
         if not self.adapters[name].shared_a:
-            experts.append(self.fedlease_frozen_A[name].flatten(0, 1))
+            frozen = self.fedlease_frozen_A[name].flatten(0, 1)
         if dropout:
-            logits = functional.linear(x, router.to(x.dtype))
-            inputs = functional.dropout(x, dropout)
-            return logits, functional.linear(inputs, torch.cat(experts).to(x.dtype))
-        both = functional.linear(x, torch.cat([router, *experts]).to(x.dtype))
+            logits = products.down(x, router, None)
+            return logits.T, products.down(functional.dropout(x, dropout), own, frozen)
+        both = products.down(x, torch.cat([router, own]), frozen)
         slots = router.shape[0]
-        return both[..., :slots], both[..., slots:]
+        return both[:slots].T, both[slots:]
 
     @staticmethod
     def _weights(logits: Tensor, adapter: Adapter) -> Tensor:
