@@ -5,12 +5,13 @@ from fedlease.allocation.allocation import Allocation
 from fedlease.allocation.deciding import MOST_SHARED, THRESHOLD
 from fedlease.allocation.distances import client_distances, inner_products
 from fedlease.allocation.newcomers import Centre, centres, join
-from fedlease.allocation.sketches import Sketch
+from fedlease.allocation.sketches import SIZE, Sketch
 from fedlease.allocation.updates import Distance
 
 __all__ = [
     "MOST_EXACT",
     "MOST_SHARED",
+    "SIZE",
     "THRESHOLD",
     "Allocation",
     "Centre",

@@ -12,10 +12,11 @@ fewer ranks give the same up to `TOLERANCE`. Where clients were sketched, so are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedlease.allocation.allocation import Allocation
 from fedlease.allocation.distances import cosines, inner_products
@@ -37,10 +38,14 @@ class Centre:
         weights: float32, ``{module}.B`` [l, R], and ``{module}.A`` [R, d] where the distance is that of
             products; then B A is the mean. Where the allocation was by sketches, ``{module}.sketch`` [s] is
             that of the mean, and ``{module}.shape`` int64 [2] is l and d, or l and r where B alone counts.
+        products: inner products with every expert's centre, float64 [modules, M], modules in the order of
+            their names: computed once, so that for a newcomer centres are not compared with each other.
+            None with sketches, and in what was written before they were kept.
     """
 
     clients: int
     weights: Weights
+    products: Tensor | None = None
 
 
 def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Centre, ...]:
@@ -68,7 +73,12 @@ def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Cen
             if a is not None:
                 kept[f"{name}.A"] = torch.from_numpy(a.astype(np.float32))
         found.append(Centre(len(members), kept))
-    return tuple(found)
+    held = [updates_of(f"expert {j}", centre.weights, distance) for j, centre in enumerate(found)]
+    grams = np.stack([_between(held, name) for name in sorted(held[0])])  # [modules, M, M]
+    return tuple(
+        replace(centre, products=torch.tensor(products))
+        for centre, products in zip(found, grams.swapaxes(0, 1), strict=True)
+    )
 
 
 def distances_to(
@@ -92,18 +102,16 @@ def distances_to(
     check_alike(updates, same_rank=distance == "b")
     counts = np.array([*(centre.clients for centre in known), 0], dtype=np.float64)
     total = np.zeros(len(known))
-    modules = sorted(updates["the newcomer"])
-    if sketch:
-        grams = _sketched_grams(updates["the newcomer"], known, sketch)
-    else:
-        held = ([update[name] for update in updates.values()] for name in modules)
-        grams = (inner_products(each, each) for each in held)
+    modules = 0
+    *there, newcomer = updates.values()
+    grams = _sketched_grams(newcomer, known, sketch) if sketch else _grams(newcomer, there, known)
     for gram in grams:
+        modules += 1
         scale = float(np.diag(gram).mean())
         if centered:
             gram = _around(gram, counts / counts.sum())
         total += 1 - cosines(gram, scale)[-1, :-1]
-    distances: Matrix = np.clip(total / len(modules), 0.0, 2.0)
+    distances: Matrix = np.clip(total / modules, 0.0, 2.0)
     return distances
 
 
@@ -125,6 +133,26 @@ def join(allocation: Allocation, known: Sequence[Centre], newcomers: Mapping[str
         far = distances_to(newcomers[client], known, distance, allocation.centered, allocation.sketch)
         allocation = allocation.joined(client, int(np.argmin(far)))
     return allocation
+
+
+def _grams(
+    newcomer: Mapping[str, Update], there: Sequence[Mapping[str, Update]], known: Sequence[Centre]
+) -> Iterator[Matrix]:
+    """Yield the inner products of centres and newcomer by module, float64 [M + 1, M + 1]."""
+    kept = [centre.products.numpy() for centre in known if centre.products is not None]
+    for row, name in enumerate(sorted(newcomer)):
+        gram = np.empty((len(known) + 1, len(known) + 1))
+        whole = len(kept) == len(known)
+        gram[:-1, :-1] = np.stack([products[row] for products in kept]) if whole else _between(there, name)
+        own = [newcomer[name]]
+        gram[-1] = inner_products(own, [*(updates[name] for updates in there), *own])[0]
+        gram[:-1, -1] = gram[-1, :-1]
+        yield gram
+
+
+def _between(there: Sequence[Mapping[str, Update]], name: str) -> Matrix:
+    held = [updates[name] for updates in there]
+    return inner_products(held, held)
 
 
 def _sketched_centres(
