@@ -1,26 +1,18 @@
-"""How many experts there are and whose clients are whose: the decision, with its evidence (section 4.1)."""
+"""Which client has which expert: the decision, with its evidence (section 4.1 of FedLEASE)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fedlease.allocation import clustering
 from fedlease.allocation.clustering import Matrix
-from fedlease.allocation.deciding import (
-    MOST_SHARED,
-    THRESHOLD,
-    by_silhouette,
-    counted,
-    or_one,
-    share_between,
-)
-from fedlease.allocation.distances import Distance, compare
+from fedlease.allocation.sketches import Sketch
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +24,8 @@ class Allocation:
         labels: the expert of each client; experts are numbered by their first client.
         num_experts: M.
         scores: k -> silhouette S(k) of the cut into k clusters.
-        distances: float64 [N, N], in the order of ``clients``.
+        distances: float64 [N, N], in the order of ``clients``; None where there are so many clients
+            that they are not kept (more than `MOST_EXACT`).
         linkage: the dendrogram as SciPy's merges, float64 [N-1, 4].
         distance: ``"b"`` or ``"product"``.
         centered: whether the mean update was taken out first.
@@ -41,13 +34,15 @@ class Allocation:
         shared: what the updates of different clusters, at the best silhouette, have in common, as a share of
             what those of one cluster have (see `MOST_SHARED`); None where one expert was not considered.
         newcomers: the expert of each client that came after the decision; all else is without them.
+        sketch: by what random sketches the clients were compared, and its error; None where nothing was
+            approximated.
     """
 
     clients: tuple[str, ...]
     labels: tuple[int, ...]
     num_experts: int
     scores: dict[int, float]
-    distances: Matrix
+    distances: Matrix | None
     linkage: Matrix
     distance: str
     centered: bool
@@ -55,15 +50,18 @@ class Allocation:
     threshold: float | None = None
     shared: float | None = None
     newcomers: Mapping[str, int] = field(default_factory=dict)
+    sketch: Sketch | None = None
 
     def __post_init__(self) -> None:
         clients = len(self.clients)
         if len(self.labels) != clients or set(self.labels) != set(range(self.num_experts)):
             raise ValueError(f"{len(self.labels)} labels of {self.num_experts} experts for {clients} clients")
-        if self.distances.shape != (clients, clients) or self.linkage.shape != (clients - 1, 4):
-            raise ValueError(f"distances or linkage are not those of {clients} clients")
+        if self.linkage.shape != (clients - 1, 4):
+            raise ValueError(f"the linkage is not that of {clients} clients")
+        if self.distances is not None and self.distances.shape != (clients, clients):
+            raise ValueError(f"the distances are not those of {clients} clients")
         for client, expert in self.newcomers.items():
-            if client in self.clients or not 0 <= expert < self.num_experts:
+            if client in self._labels or not 0 <= expert < self.num_experts:
                 raise ValueError(f"newcomer {client!r} cannot have expert {expert} of {self.num_experts}")
 
     def __eq__(self, other: object) -> bool:
@@ -75,33 +73,42 @@ class Allocation:
     @property
     def owners(self) -> dict[str, int]:
         """The expert of every client, newcomers included, sorted by client."""
-        return dict(sorted({**dict(zip(self.clients, self.labels, strict=True)), **self.newcomers}.items()))
+        return dict(sorted({**self._labels, **self.newcomers}.items()))
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        return dict(zip(self.clients, self.labels, strict=True))
 
     def __contains__(self, client: object) -> bool:
         """Tell whether a client has an expert."""
-        return client in self.newcomers or client in self.clients
+        return client in self.newcomers or client in self._labels
 
     def label(self, client: str) -> int:
         """Return the expert of a client; raise FedLeaseError for one that has none."""
         if client in self.newcomers:
             return self.newcomers[client]
-        if client not in self.clients:
+        if client not in self._labels:
             known = len(self.clients) + len(self.newcomers)
             raise FedLeaseError(f"client {client!r} is not among the {known} allocated clients")
-        return self.labels[self.clients.index(client)]
+        return self._labels[client]
 
     def members(self, expert: int) -> tuple[str, ...]:
         """Return the clients of an expert, sorted; raise FedLeaseError for one that does not exist."""
-        if not 0 <= expert < self.num_experts:
-            raise FedLeaseError(f"expert {expert} of {self.num_experts} does not exist")
+        self._check_expert(expert)
         return tuple(client for client, own in self.owners.items() if own == expert)
 
     def joined(self, client: str, expert: int) -> Allocation:
         """Return the same decision with a newcomer; raise FedLeaseError where that cannot be."""
         if client in self:
             raise FedLeaseError(f"client {client!r} has expert {self.label(client)} already")
-        self.members(expert)
-        return replace(self, newcomers=dict(sorted({**self.newcomers, client: expert}.items())))
+        self._check_expert(expert)
+        after = copy(self)  # not `replace`, which would look through all clients again
+        object.__setattr__(after, "newcomers", dict(sorted({**self.newcomers, client: expert}.items())))
+        return after
+
+    def _check_expert(self, expert: int) -> None:
+        if not 0 <= expert < self.num_experts:
+            raise FedLeaseError(f"expert {expert} of {self.num_experts} does not exist")
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON values; the k of ``scores`` become strings."""
@@ -110,7 +117,7 @@ class Allocation:
             "labels": list(self.labels),
             "num_experts": self.num_experts,
             "scores": {str(k): score for k, score in self.scores.items()},
-            "distances": self.distances.tolist(),
+            "distances": None if self.distances is None else self.distances.tolist(),
             "linkage": self.linkage.tolist(),
             "distance": self.distance,
             "centered": self.centered,
@@ -118,6 +125,7 @@ class Allocation:
             "threshold": self.threshold,
             "shared": self.shared,
             **({"newcomers": dict(self.newcomers)} if self.newcomers else {}),
+            **({"sketch": asdict(self.sketch)} if self.sketch else {}),
         }
 
     @classmethod
@@ -130,7 +138,7 @@ class Allocation:
                 labels=tuple(int(label) for label in values["labels"]),
                 num_experts=int(values["num_experts"]),
                 scores={int(k): float(score) for k, score in values["scores"].items()},
-                distances=np.array(values["distances"], dtype=np.float64),
+                distances=_matrix(values["distances"]),
                 linkage=np.array(values["linkage"], dtype=np.float64),
                 distance=str(values["distance"]),
                 centered=bool(values["centered"]),
@@ -138,83 +146,11 @@ class Allocation:
                 threshold=None if values["threshold"] is None else float(values["threshold"]),
                 shared=None if values["shared"] is None else float(values["shared"]),
                 newcomers={str(client): int(own) for client, own in values.get("newcomers", {}).items()},
+                sketch=Sketch(**values["sketch"]) if "sketch" in values else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FedLeaseError(f"not the record of an allocation: {type(error).__name__} {error}") from error
 
 
-def cluster(
-    weights: Mapping[str, Weights],
-    *,
-    max_experts: int = 8,
-    num_experts: int | None = None,
-    min_experts: int = 1,
-    distance: Distance = "product",
-    centered: bool = True,
-    threshold: float = THRESHOLD,
-    most_shared: float = MOST_SHARED,
-) -> Allocation:
-    """Allocate experts to clients from their LoRA weights (section 4.1 of FedLEASE).
-
-    One average-linkage dendrogram is cut into k = 2 .. min(max_experts, N - 1) clusters; M is the k of the
-    highest silhouette, the smaller k at ties. A silhouette cannot speak for k = 1, so all clients share one
-    expert where even the highest is not above ``threshold`` and those M clusters have most in common too,
-    see `MOST_SHARED`. Two clients have no silhouette: they share one expert, unless ``min_experts`` or
-    ``num_experts`` says otherwise. Nor can it speak for k = N: clients of N different tasks look like clients
-    of one, and share an expert.
-
-    Args:
-        weights: client -> ``{module}.A`` [r, d] and ``{module}.B`` [l, r]; the order does not matter.
-        max_experts: M_max.
-        num_experts: a fixed M; nothing is decided then.
-        min_experts: 2 is the paper's rule, which never takes one expert.
-        distance: ``"b"`` (Eq. 2) or ``"product"``, see `client_distances`.
-        centered: take out the mean update of all clients first. ``distance="b", centered=False,
-            min_experts=2`` is the paper to the letter.
-        threshold: see `THRESHOLD`.
-        most_shared: see `MOST_SHARED`.
-
-    Raises:
-        FedLeaseError: fewer than two clients, numbers of experts that cannot be, or weights that cannot be
-            compared (see `client_distances`).
-    """
-    clients = tuple(sorted(weights))
-    _check(len(clients), max_experts, num_experts, min_experts)
-    distances, alike = compare({client: weights[client] for client in clients}, distance, centered)
-    merges = clustering.dendrogram(distances)
-    cuts = {k: clustering.cut(merges, k) for k in range(2, min(max_experts, len(clients) - 1) + 1)}
-    scores = {k: clustering.silhouette(distances, labels) for k, labels in cuts.items()}
-    shared = None
-    if num_experts is not None:
-        chosen, reason = num_experts, f"{counted(num_experts)}: the number was given"
-    else:
-        chosen, reason = by_silhouette(scores, min_experts)
-        if min_experts == 1 and chosen > 1:
-            shared = share_between(alike, cuts[chosen])
-            chosen, reason = or_one(chosen, scores[chosen], shared, threshold, most_shared)
-    return Allocation(
-        clients=clients,
-        labels=clustering.cut(merges, chosen),
-        num_experts=chosen,
-        scores=scores,
-        distances=distances,
-        linkage=merges,
-        distance=distance,
-        centered=centered,
-        reason=reason,
-        threshold=None if shared is None else threshold,
-        shared=shared,
-    )
-
-
-def _check(clients: int, max_experts: int, num_experts: int | None, min_experts: int) -> None:
-    if clients < 2:
-        raise FedLeaseError(f"allocation compares clients and got {clients}: it needs at least 2")
-    if not 1 <= min_experts <= max_experts:
-        raise FedLeaseError(
-            f"min_experts is {min_experts}: it must be between 1 and max_experts = {max_experts}"
-        )
-    if num_experts is not None and not 1 <= num_experts <= clients:
-        raise FedLeaseError(f"num_experts is {num_experts}: it must be between 1 and the {clients} clients")
-    if num_experts is None and min_experts > clients:
-        raise FedLeaseError(f"min_experts is {min_experts}, but there are only {clients} clients")
+def _matrix(values: Any) -> Matrix | None:
+    return None if values is None else np.array(values, dtype=np.float64)

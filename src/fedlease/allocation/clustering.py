@@ -18,7 +18,7 @@ def dendrogram(distances: Matrix) -> Matrix:
 
     A row is (one cluster, the other, height, clients in the new cluster); row m makes cluster N + m.
     """
-    merges: Matrix = linkage(squareform(distances), method="average")
+    merges: Matrix = linkage(squareform(distances, checks=False), method="average")
     return merges
 
 

@@ -8,30 +8,38 @@ does not change when the same update is written with other factors (B R, R^-1 A)
 Centred distances take the mean update of all clients out first. What all tasks have in common (the same
 first A, the same head) makes every pair look alike; what is left tells the tasks apart. The centred inner
 products are those of the Gram matrix with row means and column means taken out, so nothing is approximated.
+
+Clients are gone through in blocks of `BLOCK_BYTES`, each pair of blocks once, and read when a block needs
+them: of a mapping that loads what it is asked for, no more than two blocks are in memory. What fits in one
+block is read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fedlease.core.errors import FedLeaseError
-from fedlease.core.weights import Weights, module, part
-
-Distance = Literal["b", "product"]
-Matrix = NDArray[np.float64]
-Update = tuple[Matrix, Matrix | None]
-"""One client's update of one module: B [l, r], and A [r, d] where the distance needs it."""
-
-PARTS: Mapping[str, tuple[str, ...]] = {"b": ("B",), "product": ("A", "B")}
+from fedlease.allocation.deciding import share_between
+from fedlease.allocation.updates import (
+    Distance,
+    Matrix,
+    Update,
+    check_alike,
+    check_distance,
+    updates_of,
+    zero_update,
+)
+from fedlease.core.weights import Weights
 
 SMALLEST_NORM = 1e-12
 """A squared norm below this share of the module's mean squared norm is rounding, and counts as zero."""
+
+BLOCK_BYTES = 2**29
+"""What the float64 updates of one block of clients take, half a GiB."""
 
 
 class Compared(NamedTuple):
@@ -45,6 +53,10 @@ class Compared(NamedTuple):
 
     distances: Matrix
     alike: Matrix
+
+    def share_between(self, labels: Sequence[int]) -> float:
+        """Return what clients of different clusters have in common, see `deciding.share_between`."""
+        return share_between(self.alike, labels)
 
 
 def client_distances(
@@ -72,28 +84,73 @@ def compare(
         FedLeaseError: clients that adapt different modules or have other shapes, numbers that are not finite,
             or a client whose updates are all zero, each named.
     """
-    if distance not in get_args(Distance):
-        raise FedLeaseError(f"distance is {distance!r}: it must be one of {', '.join(get_args(Distance))}")
-    updates = {client: updates_of(client, held, distance) for client, held in weights.items()}
-    check_alike(updates, same_rank=distance == "b")
-    modules = sorted(next(iter(updates.values())))
-    norms = np.zeros((len(modules), len(updates)))
-    total, alike = np.zeros((2, len(updates), len(updates)))
-    for row, name in enumerate(modules):
-        held = [update[name] for update in updates.values()]
-        gram = inner_products(held, held)
-        gram = (gram + gram.T) / 2  # a GEMM need not round both halves alike
-        norms[row] = np.diag(gram)
-        scale = float(norms[row].mean())
+    check_distance(distance)
+    clients = list(weights)
+    there = np.zeros(len(clients), dtype=bool)
+    total, alike = np.zeros((2, len(clients), len(clients)))
+    modules = 0
+    for gram in _grams(weights, distance):
+        modules += 1
+        there |= np.diag(gram) != 0
+        scale = float(np.diag(gram).mean())
         plain = cosines(gram, scale)
         alike += plain
         total += 1 - (cosines(center(gram), scale) if centered else plain)
-    for client, column in zip(updates, norms.T, strict=True):
-        if not column.any():
-            raise FedLeaseError(f"client {client!r} sent an update of zero: train it first, or leave it out")
-    distances: Matrix = np.clip(total / len(modules), 0.0, 2.0)
+    for client, anything in zip(clients, there, strict=True):
+        if not anything:
+            raise zero_update(client)
+    distances: Matrix = np.clip(total / modules, 0.0, 2.0)
     np.fill_diagonal(distances, 0.0)
-    return Compared(distances, np.clip(alike / len(modules), -1.0, 1.0))
+    return Compared(distances, np.clip(alike / modules, -1.0, 1.0))
+
+
+def _grams(weights: Mapping[str, Weights], distance: Distance) -> Iterator[Matrix]:
+    """Yield the clients' inner products by module, float64 [N, N], exactly symmetric."""
+    clients, same_rank = list(weights), distance == "b"
+    left = _block(weights, clients, distance, room=BLOCK_BYTES)
+    check_alike(left, same_rank)
+    first, size = dict([next(iter(left.items()))]), len(left)
+    modules = sorted(left[clients[0]])
+    if size == len(clients):
+        yield from (_symmetric([update[name] for update in left.values()]) for name in modules)
+        return
+    grams = np.empty((len(modules), len(clients), len(clients)))
+    for top in range(0, len(clients), size):
+        rows = slice(top, top + size)
+        if top:
+            left = _block(weights, clients[rows], distance)
+            check_alike({**first, **left}, same_rank)
+        for gram, name in zip(grams, modules, strict=True):
+            gram[rows, rows] = _symmetric([update[name] for update in left.values()])
+        for start in range(0, top, size):
+            columns = slice(start, start + size)
+            right = _block(weights, clients[columns], distance)
+            for gram, name in zip(grams, modules, strict=True):
+                gram[rows, columns] = inner_products(
+                    [update[name] for update in left.values()], [update[name] for update in right.values()]
+                )
+                gram[columns, rows] = gram[rows, columns].T
+    yield from grams
+
+
+def _block(
+    weights: Mapping[str, Weights], clients: Iterable[str], distance: Distance, room: float = inf
+) -> dict[str, dict[str, Update]]:
+    """Read clients' updates, one at least, as long as there is room for their bytes."""
+    held: dict[str, dict[str, Update]] = {}
+    for client in clients:
+        updates = updates_of(client, weights[client], distance)
+        room -= sum(b.nbytes + (0 if a is None else a.nbytes) for b, a in updates.values())
+        if held and room < 0:
+            break
+        held[client] = updates
+    return held
+
+
+def _symmetric(held: Sequence[Update]) -> Matrix:
+    gram = inner_products(held, held)
+    symmetric: Matrix = (gram + gram.T) / 2  # a GEMM need not round both halves alike
+    return symmetric
 
 
 def inner_products(left: Sequence[Update], right: Sequence[Update]) -> Matrix:
@@ -138,58 +195,3 @@ def _flat(updates: Sequence[Update]) -> Matrix:
 def _starts(updates: Sequence[Update]) -> NDArray[np.int64]:
     ranks = [b.shape[1] for b, _ in updates]
     return np.cumsum([0, *ranks[:-1]], dtype=np.int64)
-
-
-def updates_of(client: str, weights: Weights, distance: Distance) -> dict[str, Update]:
-    """Return one client's updates by module, in float64; raise FedLeaseError where it has none."""
-    held: dict[str, dict[str, Matrix]] = {}
-    for name, tensor in weights.items():
-        if part(name) in PARTS[distance]:
-            held.setdefault(module(name), {})[part(name)] = _float64(client, name, tensor)
-    if not held:
-        raise FedLeaseError(f"client {client!r} sent no LoRA weights: no tensor's name ends in .A and .B")
-    updates: dict[str, Update] = {}
-    for name, parts in held.items():
-        for wanted in PARTS[distance]:
-            if wanted not in parts:
-                raise FedLeaseError(f"client {client!r} sent no {wanted} for module {name!r}")
-        update = parts["B"], parts.get("A")
-        if update[1] is not None and update[0].shape[1] != update[1].shape[0]:
-            shapes = f"B {list(update[0].shape)} and A {list(update[1].shape)}"
-            raise FedLeaseError(f"client {client!r}: the ranks of module {name!r} differ: {shapes}")
-        updates[name] = update
-    return updates
-
-
-def _float64(client: str, name: str, tensor: Tensor) -> Matrix:
-    if tensor.ndim != 2 or tensor.numel() == 0:
-        raise FedLeaseError(
-            f"client {client!r}: {name!r} is {list(tensor.shape)}, not a matrix of one expert"
-        )
-    if not bool(torch.isfinite(tensor).all()):
-        raise FedLeaseError(
-            f"client {client!r}: {name!r} has numbers that are not finite; leave the client out"
-        )
-    matrix: Matrix = tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
-    return matrix
-
-
-def check_alike(updates: Mapping[str, Mapping[str, Update]], same_rank: bool) -> None:
-    """Raise FedLeaseError where a client adapts other modules than the first one, or other shapes."""
-    first, reference = next(iter(updates.items()))
-    for client, own in updates.items():
-        for name in sorted(reference.keys() ^ own.keys()):
-            has, lacks = (client, first) if name in own else (first, client)
-            raise FedLeaseError(f"module {name!r} is adapted by client {has!r} but not by client {lacks!r}")
-        for name, update in own.items():
-            if _shape(update, same_rank) != _shape(reference[name], same_rank):
-                what = "shape or rank" if same_rank else "shape"
-                raise FedLeaseError(
-                    f"module {name!r} of client {client!r} has another {what} than that of {first!r}"
-                )
-
-
-def _shape(update: Update, same_rank: bool) -> tuple[int, ...]:
-    b, a = update
-    rank = b.shape[1] if same_rank else 0
-    return (b.shape[0], rank, a.shape[1] if a is not None else 0)

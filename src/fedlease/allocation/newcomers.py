@@ -6,29 +6,24 @@ however many clients there were. Distances, dendrogram and silhouettes stay as t
 changes expert.
 
 The mean of products B A is kept in factors. Their rank is that of all the products together, or less where
-fewer ranks give the same up to `TOLERANCE`.
+fewer ranks give the same up to `TOLERANCE`. Where clients were sketched, so are centres and newcomers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedlease.allocation.allocation import Allocation
-from fedlease.allocation.distances import (
-    Distance,
-    Matrix,
-    Update,
-    check_alike,
-    cosines,
-    inner_products,
-    updates_of,
-)
+from fedlease.allocation.distances import cosines, inner_products
+from fedlease.allocation.sketches import Sketch, Sketcher, sketches
+from fedlease.allocation.updates import Distance, InOrder, Matrix, Update, check_alike, updates_of
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.weights import Weights
+from fedlease.core.weights import Weights, module, part
 
 TOLERANCE = 1e-5
 """What of a mean product may be lost by keeping it in few ranks, as a share of its Frobenius norm."""
@@ -41,11 +36,16 @@ class Centre:
     Attributes:
         clients: how many there were.
         weights: float32, ``{module}.B`` [l, R], and ``{module}.A`` [R, d] where the distance is that of
-            products; then B A is the mean.
+            products; then B A is the mean. Where the allocation was by sketches, ``{module}.sketch`` [s] is
+            that of the mean, and ``{module}.shape`` int64 [2] is l and d, or l and r where B alone counts.
+        products: inner products with every expert's centre, float64 [modules, M], modules in the order of
+            their names: computed once, so that for a newcomer centres are not compared with each other.
+            None with sketches, and in what was written before they were kept.
     """
 
     clients: int
     weights: Weights
+    products: Tensor | None = None
 
 
 def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Centre, ...]:
@@ -59,6 +59,8 @@ def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Cen
         FedLeaseError: weights that cannot be compared.
     """
     distance: Distance = "b" if allocation.distance == "b" else "product"
+    if allocation.sketch:
+        return _sketched_centres(weights, allocation, distance, allocation.sketch)
     found = []
     for expert in range(allocation.num_experts):
         pairs = zip(allocation.clients, allocation.labels, strict=True)
@@ -71,36 +73,45 @@ def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Cen
             if a is not None:
                 kept[f"{name}.A"] = torch.from_numpy(a.astype(np.float32))
         found.append(Centre(len(members), kept))
-    return tuple(found)
+    held = [updates_of(f"expert {j}", centre.weights, distance) for j, centre in enumerate(found)]
+    grams = np.stack([_between(held, name) for name in sorted(held[0])])  # [modules, M, M]
+    return tuple(
+        replace(centre, products=torch.tensor(products))
+        for centre, products in zip(found, grams.swapaxes(0, 1), strict=True)
+    )
 
 
 def distances_to(
-    weights: Weights, known: Sequence[Centre], distance: Distance = "product", centered: bool = True
+    weights: Weights,
+    known: Sequence[Centre],
+    distance: Distance = "product",
+    centered: bool = True,
+    sketch: Sketch | None = None,
 ) -> Matrix:
     """Return how far a newcomer is from every centre, float64 [M]: the mean over modules of 1 - cosine.
 
     ``centered`` takes out the mean of all clients that were there, which is the mean of the centres by their
     numbers of clients. Where nothing is left of a centre or of the newcomer, the cosine counts as 0.
+    ``sketch`` is the allocation's.
 
     Raises:
         FedLeaseError: the newcomer adapts other modules or shapes, or sent numbers that are not finite.
     """
-    updates = {
-        f"expert {j}": updates_of(f"expert {j}", centre.weights, distance) for j, centre in enumerate(known)
-    }
+    updates = {f"expert {j}": _update_of(f"expert {j}", centre, distance) for j, centre in enumerate(known)}
     updates["the newcomer"] = updates_of("the newcomer", weights, distance)
     check_alike(updates, same_rank=distance == "b")
     counts = np.array([*(centre.clients for centre in known), 0], dtype=np.float64)
     total = np.zeros(len(known))
-    modules = sorted(updates["the newcomer"])
-    for name in modules:
-        held = [update[name] for update in updates.values()]
-        gram = inner_products(held, held)
+    modules = 0
+    *there, newcomer = updates.values()
+    grams = _sketched_grams(newcomer, known, sketch) if sketch else _grams(newcomer, there, known)
+    for gram in grams:
+        modules += 1
         scale = float(np.diag(gram).mean())
         if centered:
             gram = _around(gram, counts / counts.sum())
         total += 1 - cosines(gram, scale)[-1, :-1]
-    distances: Matrix = np.clip(total / len(modules), 0.0, 2.0)
+    distances: Matrix = np.clip(total / modules, 0.0, 2.0)
     return distances
 
 
@@ -119,9 +130,79 @@ def join(allocation: Allocation, known: Sequence[Centre], newcomers: Mapping[str
         raise FedLeaseError(f"{len(known)} centres are not those of {allocation.num_experts} experts")
     distance: Distance = "b" if allocation.distance == "b" else "product"
     for client in sorted(newcomers):
-        far = distances_to(newcomers[client], known, distance, allocation.centered)
+        far = distances_to(newcomers[client], known, distance, allocation.centered, allocation.sketch)
         allocation = allocation.joined(client, int(np.argmin(far)))
     return allocation
+
+
+def _grams(
+    newcomer: Mapping[str, Update], there: Sequence[Mapping[str, Update]], known: Sequence[Centre]
+) -> Iterator[Matrix]:
+    """Yield the inner products of centres and newcomer by module, float64 [M + 1, M + 1]."""
+    kept = [centre.products.numpy() for centre in known if centre.products is not None]
+    for row, name in enumerate(sorted(newcomer)):
+        gram = np.empty((len(known) + 1, len(known) + 1))
+        whole = len(kept) == len(known)
+        gram[:-1, :-1] = np.stack([products[row] for products in kept]) if whole else _between(there, name)
+        own = [newcomer[name]]
+        gram[-1] = inner_products(own, [*(updates[name] for updates in there), *own])[0]
+        gram[:-1, -1] = gram[-1, :-1]
+        yield gram
+
+
+def _between(there: Sequence[Mapping[str, Update]], name: str) -> Matrix:
+    held = [updates[name] for updates in there]
+    return inner_products(held, held)
+
+
+def _sketched_centres(
+    weights: Mapping[str, Weights], allocation: Allocation, distance: Distance, sketch: Sketch
+) -> tuple[Centre, ...]:
+    """Return the mean sketch of every expert's clients, each read once."""
+    first = updates_of(allocation.clients[0], weights[allocation.clients[0]], distance)
+    sketcher = Sketcher(first, sketch.size, sketch.seed)
+    sums = np.zeros((allocation.num_experts, sketcher.width))
+    made = sketches(InOrder(weights, allocation.clients), distance, sketcher)
+    for own, numbers in zip(allocation.labels, made, strict=True):
+        sums[own] += numbers
+    shapes = {
+        f"{name}.shape": torch.tensor([len(b), b.shape[1] if a is None else a.shape[1]])
+        for name, (b, a) in first.items()
+    }
+    found = []
+    for total, count in zip(sums, np.bincount(allocation.labels).tolist(), strict=True):
+        parts = sketcher.by_module((total / count).astype(np.float32))
+        kept = {f"{name}.sketch": torch.tensor(numbers) for name, numbers in parts.items()}
+        found.append(Centre(count, {**kept, **shapes}))
+    return tuple(found)
+
+
+def _sketched_grams(
+    newcomer: Mapping[str, Update], known: Sequence[Centre], sketch: Sketch
+) -> Iterator[Matrix]:
+    """Yield the inner products of centres and newcomer by module, float64 [M + 1, M + 1]."""
+    sketcher = Sketcher(newcomer, sketch.size, sketch.seed)
+    for name, own in sketcher.by_module(sketcher(newcomer)).items():
+        rows = np.stack([*(centre.weights[f"{name}.sketch"].numpy() for centre in known), own])
+        yield rows.astype(np.float64) @ rows.T.astype(np.float64)
+
+
+def _update_of(name: str, centre: Centre, distance: Distance) -> dict[str, Update]:
+    """Return a centre by module; of a sketched one something of its shapes that takes no room."""
+    shapes = {
+        module(key): [int(length) for length in tensor]
+        for key, tensor in centre.weights.items()
+        if part(key) == "shape"
+    }
+    if not shapes:
+        return updates_of(name, centre.weights, distance)
+
+    def empty(*shape: int) -> Matrix:
+        return np.broadcast_to(np.zeros(1), shape)
+
+    if distance == "b":
+        return {key: (empty(out, rank), None) for key, (out, rank) in shapes.items()}
+    return {key: (empty(out, 1), empty(1, d)) for key, (out, d) in shapes.items()}
 
 
 def _around(gram: Matrix, shares: Matrix) -> Matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,14 +51,33 @@ def allocate(
     if isinstance(adapters, str | os.PathLike):
         raise FedLeaseError(f"{os.fspath(adapters)!r} is one adapter: give a list of adapter folders")
     named = adapters if isinstance(adapters, Mapping) else _named(adapters)
+    for adapter in named.values():  # what is missing is said before anything is compared
+        if not isinstance(adapter, Mapping):
+            _check(adapter)
     return cluster(
-        {client: _weights(client, adapter) for client, adapter in named.items()},
+        _Read(named),
         max_experts=max_experts,
         num_experts=num_experts,
         min_experts=min_experts,
         distance=distance,
         centered=centered,
     )
+
+
+class _Read(Mapping[str, Weights]):
+    """Adapters by client, read each time they are asked for, so that not all are in memory."""
+
+    def __init__(self, adapters: Mapping[str, Folder | Weights]) -> None:
+        self._adapters = adapters
+
+    def __getitem__(self, client: str) -> Weights:
+        return _weights(client, self._adapters[client])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._adapters)
+
+    def __len__(self) -> int:
+        return len(self._adapters)
 
 
 def _named(folders: Sequence[Folder]) -> dict[str, Folder]:
@@ -77,6 +96,12 @@ def _named(folders: Sequence[Folder]) -> dict[str, Folder]:
             for path, name in zip(paths, names, strict=True)
         ]
     return dict(zip(names, folders, strict=True))
+
+
+def _check(folder: Folder) -> None:
+    from fedlease.tuner.export import read_config  # here, so that state dicts need no peft
+
+    read_config(Path(folder))
 
 
 def _weights(client: str, adapter: Folder | Weights) -> Weights:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedlease.allocation.distances import Update, center, cosines, inner_products
+from fedlease.allocation.distances import center, cosines, inner_products
+from fedlease.allocation.updates import Update
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.weights import Weights, module
 from fedlease.report.canvas import LETTER, PAGE, grow, new_figure
