@@ -79,6 +79,12 @@ def check_flwr(words: Words) -> None:
     parsed(flwr, words)
 
 
+def check_tensorboard(words: Words) -> None:
+    board = pytest.importorskip("tensorboard.program", reason="TensorBoard is not installed").TensorBoard()
+    board.configure(argv=words)
+    assert board.flags.logdir
+
+
 def check_benchmark(words: Words) -> None:
     """The script exists and knows the options."""
     known = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / words[1]).read_text())
@@ -94,6 +100,7 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("export",): (lambda words: None, "sets variables for the commands after it"),
     ("flower-superlink",): (check_superlink, "a server that stays; test_trial.py starts it"),
     ("flwr",): (check_flwr, "talks to that server"),
+    ("tensorboard",): (check_tensorboard, "a server that stays; test_tracking.py reads what it would show"),
     ("python", "benchmarks/flower_overhead.py"): (check_benchmark, "takes minutes"),
     ("python", "benchmarks/step.py"): (
         check_benchmark,
