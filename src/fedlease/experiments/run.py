@@ -35,7 +35,7 @@ def run(
     *,
     overrides: Iterable[str] = (),
     observer: Observer | None = None,
-    memory: Path | None = None,
+    memory: str | Path | None = None,
     track: Iterable[str] = (),
 ) -> Run:
     """Run a federation from its spec to its end.
@@ -65,7 +65,7 @@ def run(
     store = Store(Path(out) if out is not None else Path("runs") / default_name(spec))
     store.check_free()  # before anything is loaded
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
-    federation = prepare(spec, places, meter.step, memory)
+    federation = prepare(spec, places, meter.step, None if memory is None else Path(memory))
     store.create(_resolved(spec, places, federation))
     return _go(store, spec, federation, meter, perf_counter() - began, track)
 
@@ -74,7 +74,7 @@ def resume(
     folder: str | Path,
     *,
     observer: Observer | None = None,
-    memory: Path | None = None,
+    memory: str | Path | None = None,
     track: Iterable[str] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint; the result equals that of a run never stopped, bit for bit.
@@ -93,7 +93,7 @@ def resume(
         return finished
     spec, places = reopen(store)
     meter = Meter(observer)
-    federation = prepare(spec, places, meter.step, memory)
+    federation = prepare(spec, places, meter.step, None if memory is None else Path(memory))
     check_model(resolved, federation.base.path, federation.base.fingerprint, store.folder)
     for client, facts in federation.clients.items():
         check_rows(resolved, client, facts["rows_hash"], store.folder)
