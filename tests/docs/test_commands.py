@@ -95,6 +95,7 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("flower-superlink",): (check_superlink, "a server that stays; test_trial.py starts it"),
     ("flwr",): (check_flwr, "talks to that server"),
     ("python", "benchmarks/flower_overhead.py"): (check_benchmark, "takes minutes"),
+    ("python", "benchmarks/allocation_scale.py"): (check_benchmark, "takes minutes"),
 }
 """What is not run here: how it is checked instead, and why."""
 
