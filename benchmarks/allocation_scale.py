@@ -37,7 +37,7 @@ class Planted(Mapping):  # type: ignore[type-arg]
         self.random = generator
         shape = (modules, RANK, WIDTH)
         self.first = self._draw(shape, "A") / WIDTH**0.5
-        common = self._draw(shape, "common")
+        common = self._draw(shape, "common") / 2  # clusters share a fifth of what their own clients do
         self.means = [common + self._draw(shape, "task", task) for task in range(tasks)]
 
     def _draw(self, shape: tuple[int, ...], *purpose: str | int) -> Any:
@@ -46,7 +46,7 @@ class Planted(Mapping):  # type: ignore[type-arg]
         return torch.randn(shape, generator=self.random(0, *purpose))
 
     def task(self, client: str) -> int:
-        return self.names.index(client) * 5 % self.tasks
+        return int(client[-5:]) * 5 // 3 % self.tasks
 
     def made(self, client: str, task: int) -> dict[str, Any]:
         """The adapter of a client of a task, float32 A [r, d] and B [l, r]."""

@@ -85,6 +85,15 @@ def test_the_heat_map_stands_in_the_order_of_the_dendrogram():
     assert len({tuple(color) for color in tree.get_colors()}) == 3
 
 
+def test_without_distances_the_rest_is_drawn_and_that_is_said():
+    figure = module._figure(record(8, 3, distances=None))
+    assert axes_of(figure, "Dendrogram").collections
+    assert "distances are not kept" in " ".join(
+        note.get_text() for axes in figure.axes for note in axes.texts
+    )
+    assert not any(axes.images for axes in figure.axes)
+
+
 def test_a_picture_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "allocation.png"
     allocation_figure(record(), path)

@@ -104,6 +104,14 @@ def test_allocation_says_why_and_who() -> None:
     assert silhouettes["3"] == [f"{allocation['scores']['3']:.4f}"]
 
 
+def test_allocation_of_so_many_clients_that_distances_are_not_kept() -> None:
+    run = entry()
+    run.record["allocation"] |= {"distances": None, "sketch": {"size": 1024, "seed": 0, "error": 0.0123}}
+    text = said(page_of(run), "allocation")
+    assert "by random sketches; error of a distance 0.0123." in text
+    assert "Of so many clients the distances are not kept." in text
+
+
 def test_routing_by_layer_entropy_and_load() -> None:
     run = entry(tasks=SMALL, layers=2)
     routing, allocation = run.record["routing"], run.record["allocation"]

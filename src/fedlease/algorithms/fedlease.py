@@ -152,6 +152,7 @@ class FedLease:
             num_experts=self._given(len(answers)),
             distance=self.distance,
             centered=self.centered,
+            seed=state.seed,
         )
         experts = stack(  # Eq. 3
             [

@@ -116,6 +116,7 @@ class HydraLoRA(PlainLora):
             {client: {**shared, **select(answer.weights, ("B",))} for client, answer in answers.items()},
             max_experts=self.max_experts,
             num_experts=None if self.experts is None else min(self.experts, len(answers)),
+            seed=state.seed,
         )
         count = allocation.num_experts
         heads = stack([state.start] * count)

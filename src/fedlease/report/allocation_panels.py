@@ -126,6 +126,12 @@ def distances(
         most: letters of a name; None leaves names as they are.
         bar: where the scale goes; None takes room from the heat map.
     """
+    if record["distances"] is None:
+        for empty in (axes, bar):
+            if empty is not None:
+                empty.set_axis_off()
+        axes.text(0.5, 0.5, "of so many clients\nthe distances are not kept", ha="center", va="center")
+        return
     values = np.asarray(record["distances"], dtype=float)[np.ix_(order, order)]
     labels = [record["labels"][client] for client in order]
     apart = values[~np.eye(len(order), dtype=bool)]

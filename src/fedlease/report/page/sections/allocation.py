@@ -48,8 +48,12 @@ def _one(run: Shown) -> Html:
         alt = f"Mean silhouette by number of clusters: {said}. Chosen: {counted(chosen, 'expert')}."
         chart = silhouette_chart(scores, chosen, allocation.get("threshold"), alt)
         charts.append(figure("Mean silhouette S(k), the chosen k ringed", chart))
-    charts.append(_map(run))
-    numbers = [_apart(run, allocation)] + ([_silhouettes(run, scores)] if scores else [])
+    numbers = [_silhouettes(run, scores)] if scores else []
+    if allocation["distances"] is None:
+        numbers.insert(0, paragraph("Of so many clients the distances are not kept."))
+    else:
+        charts.append(_map(run))
+        numbers.insert(0, _apart(run, allocation))
     return both(
         paragraph(tag("strong", f"{_sentence(allocation['reason'])}"), " ", _how(record)),
         _members(run, allocation),
@@ -73,7 +77,11 @@ def _how(record: Record) -> str:
     joined = f" {some(came, 12)} came later, each to the expert it was nearest to." if came else ""
     rule = "" if allocation.get("threshold") is not None else _no_rule(allocation["reason"])
     whose = f"{what} of the clients' adapters{when}{later}"
-    return f"The server compared {whose}: by their cosine{mean}.{rule}{joined}"
+    sketch = allocation.get("sketch")
+    by = (
+        "" if sketch is None else f" It did so by random sketches; error of a distance {sketch['error']:.4f}."
+    )
+    return f"The server compared {whose}: by their cosine{mean}.{by}{rule}{joined}"
 
 
 def _no_rule(reason: str) -> str:
