@@ -6,6 +6,7 @@ A Unix socket in a folder of the site's own account; what goes over it are bytes
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
@@ -20,6 +21,9 @@ PATIENCE = 300.0
 
 DEATHS = 2
 """How often a worker may end over one question."""
+
+DYING = 5.0
+"""Seconds in which the socket of a worker that was killed may still take questions that nobody reads."""
 
 Told = tuple[str, Wired | None, dict[str, Any]]
 """What kind of message, its bytes if it has any, and the values beside it."""
@@ -53,8 +57,12 @@ def ask(address: str, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
         FedLeaseError: it is not there, or ended over the question again.
     """
     end, deaths = time.monotonic() + PATIENCE, 0
+    there, dead, buried = None, None, 0.0
     while True:
         try:
+            there = _bound(address)
+            if there == dead and time.monotonic() < buried:
+                raise ConnectionRefusedError(f"{address} is still that of a worker that ended")
             with Client(address, "AF_UNIX") as worker:
                 send(worker, (kind, wired, beside))
                 return receive(worker)
@@ -64,10 +72,17 @@ def ask(address: str, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
             time.sleep(0.2)
         except (EOFError, OSError) as error:
             deaths, end = deaths + 1, time.monotonic() + PATIENCE
+            dead, buried = there, time.monotonic() + DYING
             if deaths == DEATHS:
                 raise FedLeaseError(
                     f"the worker of the site ended {DEATHS} times over the question"
                 ) from error
+
+
+def _bound(address: str) -> tuple[int, int]:
+    """What tells one worker's socket from the next one's at the same address."""
+    found = os.stat(address)
+    return found.st_ino, found.st_ctime_ns
 
 
 def answer(address: str, handler: Handler) -> None:
