@@ -85,6 +85,12 @@ def check_tensorboard(words: Words) -> None:
     assert board.flags.logdir
 
 
+def check_serve(words: Words) -> None:
+    """The command is there, and takes no options that it may not know."""
+    assert (Path(sys.executable).parent / "transformers").is_file()
+    assert words[1:] == ["serve", "served"]
+
+
 def check_benchmark(words: Words) -> None:
     """The script exists and knows the options."""
     known = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / words[1]).read_text())
@@ -101,6 +107,9 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("flower-superlink",): (check_superlink, "a server that stays; test_trial.py starts it"),
     ("flwr",): (check_flwr, "talks to that server"),
     ("tensorboard",): (check_tensorboard, "a server that stays; test_tracking.py reads what it would show"),
+    ("mkdir", "served"): (lambda words: None, "lays out what the server after it is pointed to"),
+    ("ln",): (lambda words: None, "as the one before"),
+    ("transformers", "serve"): (check_serve, "a server that stays; test_served.py asks it"),
     ("python", "benchmarks/flower_overhead.py"): (check_benchmark, "takes minutes"),
     ("python", "benchmarks/step.py"): (
         check_benchmark,
