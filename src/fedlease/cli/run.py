@@ -31,8 +31,14 @@ def run(
         report(screen, go(spec, out, overrides=set_ or (), observer=live, track=track or ()))
 
 
-def resume(folder: RunFolder, track: Track = None) -> None:
-    """Go on with a run that was stopped; the result equals that of a run never stopped.
+def resume(
+    folder: RunFolder,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", help="So many rounds in all, also after the run's end.", min=1)
+    ] = None,
+    track: Track = None,
+) -> None:
+    """Go on with a run that was stopped, or for more rounds; the result equals that of a run never stopped.
 
     Trackers that followed it go on with it.
     """
@@ -40,4 +46,4 @@ def resume(folder: RunFolder, track: Track = None) -> None:
     from fedlease.experiments.run import resume as go
 
     with shown() as (screen, live):
-        report(screen, go(folder, observer=live, track=track or ()))
+        report(screen, go(folder, rounds=rounds, observer=live, track=track or ()))

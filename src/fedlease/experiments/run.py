@@ -73,6 +73,7 @@ def run(
 def resume(
     folder: str | Path,
     *,
+    rounds: int | None = None,
     observer: Observer | None = None,
     memory: str | Path | None = None,
     track: Iterable[str] = (),
@@ -81,14 +82,22 @@ def resume(
 
     Trackers that followed it go on, too; those in ``track`` are told of the rounds that are done.
 
+    Args:
+        folder: of the run.
+        rounds: how many it is to have in all, if more than were asked for, also where it is complete: its
+            weights are then those of a run that was asked for so many at once. None leaves them as they are.
+        observer, memory, track: see `run`.
+
     Raises:
-        FedLeaseError: not a run, or its data or model are no longer the same.
+        FedLeaseError: not a run, its data or model are no longer the same, or fewer rounds than it has.
     """
     store, began = Store(Path(folder)), perf_counter()
     track = dict.fromkeys((*remembered(store.folder), *check(track)))
+    if rounds is not None:
+        store.extend(rounds)
     resolved = store.resolved()
     finished = Run(store.folder)
-    if store.has_record() and finished.record["status"] == "complete":
+    if store.has_record() and finished.record["status"] == "complete" and store.long_enough():
         _tell_late(store, finished, track)
         return finished
     spec, places = reopen(store)
