@@ -118,10 +118,10 @@ def _serving(folder: Path, spec: str) -> Serving:
 
 
 def memory_of(folder: Path, session: int, client: ClientId) -> Memory:
-    """Where a client's memory is until a run is started again: nothing that an earlier start left is touched."""
+    """Where a client's memory is; each start of a run has its own, so an older one cannot disturb it."""
     return Memory(folder / KEPT / str(session) / client)
 
 
 def digest(folder: Path) -> str:
-    """A hash of a run's specification, by which a process knows that it sees the folder that the server sees."""
+    """A hash of a run's specification, to know that the folder is the one that the server sees."""
     return blake2b(read_bytes(folder / "spec.json"), digest_size=8).hexdigest()

@@ -23,7 +23,7 @@ from fedlease.experiments.engine import Start
 from fedlease.experiments.store import KEPT
 
 PATIENCE = 1e8
-"""Seconds that answers are awaited: a client of a simulation is busy or waits for its turn, and never away."""
+"""Seconds that answers are awaited: a simulated client is busy or waits for its turn, and never away."""
 
 STRICT = Terms(PATIENCE, 1.0, 1.0, strict=True)
 
@@ -97,9 +97,8 @@ class Simulated:
         return self.flower.take_traffic()
 
     def _kept(self, client: ClientId) -> Weights:
-        return memory_of(self.folder, self.session, client).load(
-            word(self.flower.kept[client][VERSION].tolist())
-        )
+        version = word(self.flower.kept[client][VERSION].tolist())
+        return memory_of(self.folder, self.session, client).load(version)
 
 
 @contextmanager
@@ -109,7 +108,7 @@ def simulated(start: Start, mail: Mailbox) -> Iterator[Simulated]:
     It stays where the run breaks off; who goes on takes what is in the checkpoint.
     """
     folder = start.store.folder.resolve()
-    session, kept = len(start.found.history.sessions), {}
+    session, kept = len(start.found.history.sessions), dict[ClientId, Weights]()
     shutil.rmtree(folder / KEPT, ignore_errors=True)
     for client, weights in start.found.kept.items():
         version = (start.found.round, session, 0)

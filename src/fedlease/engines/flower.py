@@ -46,17 +46,17 @@ class Terms:
 
 
 class Whereabouts(Protocol):
-    """Who the clients are and where they are now; see `Roster`.
+    """Who the clients are and where they are now; see `Roster`."""
 
-    Attributes:
-        mail: to ask them by.
-        expected: the names of all.
-    """
+    @property
+    def mail(self) -> Mailbox:
+        """To ask them by."""
 
-    mail: Mailbox
-    expected: Collection[ClientId]
+    @property
+    def expected(self) -> Collection[ClientId]:
+        """The names of all."""
 
-    def where(self) -> dict[ClientId, Address]:
+    def where(self) -> Mapping[ClientId, Address]:
         """Return every client that is there now, sorted."""
 
 
@@ -107,7 +107,7 @@ class Flower:
         """Ask the sites and return the answers that can be used, sorted by client.
 
         Raises:
-            FedLeaseError: fewer answers than the quorum, or with strict terms none from somebody; the run goes
+            FedLeaseError: fewer answers than the quorum, or with strict terms one that failed; the run goes
                 on from its last checkpoint.
         """
         self._exchanges += 1
@@ -118,11 +118,8 @@ class Flower:
             client: to_records(message, self._beside(task, client, version))
             for client, message in down.items()
         }
-        reasons, up, reports = (
-            dict[ClientId, str](),
-            dict[ClientId, Message](),
-            Reports(self.watch, task, number),
-        )
+        reports = Reports(self.watch, task, number)
+        reasons, up = dict[ClientId, str](), dict[ClientId, Message]()
 
         def arrived(client: ClientId, records: RecordDict) -> None:
             try:
