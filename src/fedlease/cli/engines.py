@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -76,6 +76,11 @@ class Asked:
         return self.carrier(began_with)
 
 
+def cleaned_up(carrier: Carrier) -> AbstractContextManager[None]:
+    """Let an engine that starts processes end them, however this process is asked to end."""
+    return nullcontext() if carrier.name == ENGINES[0] else ended_as_by_ctrl_c()
+
+
 @contextmanager
 def ended_as_by_ctrl_c() -> Iterator[None]:
     """Leave by the same way when a service manager or a closed terminal ends this process."""
@@ -83,7 +88,9 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    asked = [number for number in ends if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, stop) for number in asked}
     try:
         yield
     finally:

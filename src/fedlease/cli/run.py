@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedlease.cli.engines import Address, Asked, Cpus, Engine, ended_as_by_ctrl_c
+from fedlease.cli.engines import Address, Asked, Cpus, Engine, cleaned_up
 
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; by default under runs/.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", metavar="DIR")]
@@ -33,7 +33,7 @@ def run(
     from fedlease.cli.live import report, shown
     from fedlease.experiments.run import run as go
 
-    with ended_as_by_ctrl_c(), shown() as (screen, live):
+    with cleaned_up(carrier), shown() as (screen, live):
         run = go(spec, out, overrides=set_ or (), observer=live, track=track or (), engine=carrier)
         report(screen, run)
 
@@ -53,5 +53,5 @@ def resume(
     from fedlease.cli.live import report, shown
     from fedlease.experiments.run import resume as go
 
-    with ended_as_by_ctrl_c(), shown() as (screen, live):
+    with cleaned_up(carrier), shown() as (screen, live):
         report(screen, go(folder, observer=live, track=track or (), engine=carrier))

@@ -32,9 +32,9 @@ from fedlease.engines.flower_records import failure
 from fedlease.experiments.prepare import Federation, prepare
 from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.spec import Spec
-from fedlease.experiments.store import KEPT, Store
+from fedlease.experiments.store import ELSEWHERE, Store
 
-LOG = "ray.log"
+LOG = f"{ELSEWHERE}/ray.log"
 """Where in the run's folder it is told at length what went wrong in other processes."""
 
 app = ClientApp()
@@ -119,7 +119,7 @@ def _serving(folder: Path, spec: str) -> Serving:
 
 def memory_of(folder: Path, session: int, client: ClientId) -> Memory:
     """Where a client's memory is; each start of a run has its own, so an older one cannot disturb it."""
-    return Memory(folder / KEPT / str(session) / client)
+    return Memory(folder / ELSEWHERE / str(session) / client)
 
 
 def digest(folder: Path) -> str:

@@ -21,6 +21,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.deploy.processes import QUIET
 from fedlease.deploy.site import sockets
 from fedlease.experiments.engine import RunEngine, Start
+from fedlease.experiments.store import ELSEWHERE
 
 if TYPE_CHECKING:
     from fedlease.engines.mailbox import Mailbox
@@ -68,7 +69,7 @@ class OnRay:
         each = {"num_cpus": self.cpus or plan.threads, "num_gpus": 1 if plan.device == "cuda" else 0}
         address = self.address or os.environ.get("RAY_ADDRESS") or LOCAL
         with (
-            _aside(start.store.folder / "ray.log"),
+            _aside(start.store.folder / ELSEWHERE / "ray.log"),
             _cluster(address, each, clients),
             _grid(each, clients) as mail,
             simulated(start, mail) as engine,
@@ -207,7 +208,7 @@ def _grid(each: Mapping[str, int], clients: int) -> Iterator[Mailbox]:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[None]:
-    """Keep what Flower and Ray log from the screen; if all this fails it is in a file of the run's folder."""
+    """Keep what Flower and Ray log from the screen; if all this fails it is in a file."""
     path.unlink(missing_ok=True)
     heard = _Heard()
     loggers = [logging.getLogger(name) for name in ("flwr", "ray")]
@@ -218,6 +219,7 @@ def _aside(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if heard.lines:
+            path.parent.mkdir(exist_ok=True)
             with path.open("a") as file:
                 file.write("\n".join(heard.lines) + "\n")
         if isinstance(error, FedLeaseError) and path.is_file():

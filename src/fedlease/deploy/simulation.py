@@ -20,7 +20,7 @@ from fedlease.engines.exchange import Traffic
 from fedlease.engines.flower import VERSION, Flower, Terms, word
 from fedlease.engines.mailbox import Address, Mailbox
 from fedlease.experiments.engine import Start
-from fedlease.experiments.store import KEPT
+from fedlease.experiments.store import ELSEWHERE
 
 PATIENCE = 1e8
 """Seconds that answers are awaited: a simulated client is busy or waits for its turn, and never away."""
@@ -57,7 +57,7 @@ class Nodes:
 class Simulated:
     """The `RunEngine` of clients that work in other processes, which share the run's folder with this one.
 
-    What clients keep is on disk in ``kept/SESSION/CLIENT``, in versions as at a site of a real federation. A
+    What clients keep is on disk in ``elsewhere/SESSION/CLIENT``, in versions as at a site of a real federation. A
     checkpoint holds it as that of a run in one process does, so either goes on with the other's.
 
     Attributes:
@@ -103,13 +103,10 @@ class Simulated:
 
 @contextmanager
 def simulated(start: Start, mail: Mailbox) -> Iterator[Simulated]:
-    """Give the engine of a run on a Grid; what clients keep is put where they find it, and gone in the end.
-
-    It stays where the run breaks off; who goes on takes what is in the checkpoint.
-    """
+    """Give the engine of a run on a Grid; what clients keep by the checkpoint is put where they find it."""
     folder = start.store.folder.resolve()
     session, kept = len(start.found.history.sessions), dict[ClientId, Weights]()
-    shutil.rmtree(folder / KEPT, ignore_errors=True)
+    shutil.rmtree(folder / ELSEWHERE, ignore_errors=True)
     for client, weights in start.found.kept.items():
         version = (start.found.round, session, 0)
         memory_of(folder, session, client).save(word(version), weights)
@@ -127,4 +124,3 @@ def simulated(start: Start, mail: Mailbox) -> Iterator[Simulated]:
         start.watch,
     )
     yield Simulated(algorithm, flower, folder, session)
-    shutil.rmtree(folder / KEPT, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
-from fedlease.experiments.store import Checkpoint, History, Store
+from fedlease.experiments.store import ELSEWHERE, Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.experiments.tracking import check, following, remembered
 from fedlease.training.quantization import libraries
@@ -163,6 +164,7 @@ def _go(
             )
             _write_adapters(store.folder, federation, state, engine)
             facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+            shutil.rmtree(store.folder / ELSEWHERE, ignore_errors=True)
             store.write_record("complete", history, {**facts, "files": store.sums()})
             trackers.complete()
         meter.end(perf_counter() - began)
