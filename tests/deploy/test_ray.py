@@ -1,4 +1,4 @@
-"""A run on a Ray of its own on this machine: bit-equal to one in this process, killed and interrupted or not."""
+"""A run on a Ray of its own: bit-equal to one in this process, interrupted and killed or not."""
 
 from __future__ import annotations
 

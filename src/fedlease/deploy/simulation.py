@@ -57,7 +57,7 @@ class Nodes:
 class Simulated:
     """The `RunEngine` of clients that work in other processes, which share the run's folder with this one.
 
-    What clients keep is on disk in ``elsewhere/SESSION/CLIENT``, in versions as at a site of a real federation. A
+    What clients keep is on disk in ``elsewhere/SESSION/CLIENT``, in versions as at a real site. A
     checkpoint holds it as that of a run in one process does, so either goes on with the other's.
 
     Attributes:
