@@ -54,9 +54,8 @@ def main() -> None:
         r["seconds"]["other"] / 2 for r in rounds
     ]  # sites compute side by side: the slowest's time counts
     sent = [sum(r["bytes"]["up"].values()) + sum(r["bytes"]["down"].values()) for r in rounds]
-    print(
-        f"{asked.sites} {'on Ray' if asked.engine == 'ray' else 'sites'}, {'TLS' if asked.tls else 'no TLS'}, {sent[0] / 1e6:.2f} MB in training a round"
-    )
+    kind = "clients on Ray" if asked.engine == "ray" else f"sites, {'TLS' if asked.tls else 'no TLS'}"
+    print(f"{asked.sites} {kind}, {sent[0] / 1e6:.2f} MB in training a round")
     print(f"first round, with the model to load: {over[0]:.1f} s an exchange")
     print(f"after it: {median(over[1:]):.1f} s an exchange (two a round: training and scoring)")
     if asked.json:

@@ -82,20 +82,13 @@ def _cluster(address: str, each: Mapping[str, int], clients: int) -> Iterator[No
     """Start a Ray or join one, and leave it; what was started here ends."""
     import ray
 
-    told = {"configure_logging": False, "log_to_driver": False, "include_dashboard": False}
     before = _handlers()
     with sockets() as folder:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if address == LOCAL:
-                    actors = max(1, min(len(os.sched_getaffinity(0)) // each["num_cpus"], clients))
-                    room = {"num_cpus": actors * each["num_cpus"]}
-                    room |= {} if each["num_gpus"] else {"num_gpus": 0}
-                    ray.init(address, _temp_dir=str(folder), **room, **told)
-                else:
-                    environment = {**QUIET, **_asked()}
-                    ray.init(address, runtime_env={"env_vars": environment}, **told)
+            try:
+                _init(address, each, clients, folder)
+            except (ConnectionError, ValueError) as error:
+                raise FedLeaseError(f"no Ray cluster can be reached at {address}: {error}") from error
             _restore(before)  # Ray has one of its own for SIGTERM
             if not _fits(ray.nodes(), each):
                 wanted = f"{each['num_cpus']} CPUs" + (" and a GPU" if each["num_gpus"] else "")
@@ -104,11 +97,24 @@ def _cluster(address: str, each: Mapping[str, int], clients: int) -> Iterator[No
                     "or model.threads"
                 )
             yield
-        except ConnectionError as error:
-            raise FedLeaseError(f"no Ray cluster can be reached at {address}: {error}") from error
         finally:
             ray.shutdown()
             _restore(before)
+
+
+def _init(address: str, each: Mapping[str, int], clients: int, folder: Path) -> None:
+    """Start a Ray whose files are in a folder, or join one; no more of it is shown or told to anybody."""
+    import ray
+
+    more: dict[str, Any] = {"runtime_env": {"env_vars": {**QUIET, **_asked()}}}
+    if address == LOCAL:
+        actors = max(1, min(len(os.sched_getaffinity(0)) // each["num_cpus"], clients))
+        more = {"_temp_dir": str(folder), "num_cpus": actors * each["num_cpus"]}
+        if not each["num_gpus"]:
+            more["num_gpus"] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(address, configure_logging=False, log_to_driver=False, include_dashboard=False, **more)
 
 
 def _asked() -> dict[str, str]:
@@ -168,10 +174,13 @@ def _grid(each: Mapping[str, int], clients: int) -> Iterator[Mailbox]:
     from flwr.app import Context
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
+    from flwr.supercore import telemetry
 
     from fedlease.deploy.actor import app
     from fedlease.engines.mailbox import Mailbox
 
+    telemetry.FLWR_TELEMETRY_ENABLED = "0"  # also where Flower was imported before it could be told
+    telemetry.state["source"] = "off"  # else it makes an identity and keeps it in the home folder
     given, over, server, failed = Queue[Grid](), threading.Event(), ServerApp(), list[BaseException]()
 
     @server.main()
