@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.deploy.aside import aside
 from fedlease.deploy.processes import QUIET
 from fedlease.deploy.site import sockets
 from fedlease.experiments.engine import RunEngine, Start
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """Ray's word for: start one here, whatever else is there."""
+
+AS_THE_SERVER = {"RAY_worker_niceness": "0"}
+"""Ray would have its workers yield to all else on the machine: a run in one process does not, either."""
 
 LOOK = 0.05
 """Seconds between two looks for answers, which costs nothing in one process."""
@@ -62,14 +64,15 @@ class OnRay:
         Raises:
             FedLeaseError: no such cluster, or none of its machines has what an actor needs.
         """
-        os.environ.update(QUIET)  # read when Flower and Ray are imported, and by the processes they start
+        # read when Flower and Ray are imported, and by the processes they start
+        os.environ.update(QUIET | AS_THE_SERVER)
         from fedlease.deploy.simulation import simulated
 
         plan, clients = start.federation.plan, len(start.spec.ids)
         each = {"num_cpus": self.cpus or plan.threads, "num_gpus": 1 if plan.device == "cuda" else 0}
         address = self.address or os.environ.get("RAY_ADDRESS") or LOCAL
         with (
-            _aside(start.store.folder / ELSEWHERE / "ray.log"),
+            aside(start.store.folder / ELSEWHERE / "ray.log"),
             _cluster(address, each, clients),
             _grid(each, clients) as mail,
             simulated(start, mail) as engine,
@@ -213,38 +216,3 @@ def _grid(each: Mapping[str, int], clients: int) -> Iterator[Mailbox]:
         if thread.is_alive():  # an actor is at work, and nobody waits for what comes of it
             ray.shutdown()
             thread.join(ENDING)
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[None]:
-    """Keep what Flower and Ray log from the screen; if all this fails it is in a file."""
-    path.unlink(missing_ok=True)
-    heard = _Heard()
-    loggers = [logging.getLogger(name) for name in ("flwr", "ray")]
-    before = [(logger, list(logger.handlers), logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [heard], False
-    try:
-        yield
-    except Exception as error:
-        if heard.lines:
-            path.parent.mkdir(exist_ok=True)
-            with path.open("a") as file:
-                file.write("\n".join(heard.lines) + "\n")
-        if isinstance(error, FedLeaseError) and path.is_file():
-            raise FedLeaseError(f"{error}; {path} says more") from error
-        raise
-    finally:
-        for logger, handlers, propagate in before:
-            logger.handlers, logger.propagate = handlers, propagate
-
-
-class _Heard(logging.Handler):
-    """Keeps the last lines that were logged."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines = deque[str](maxlen=100)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(f"{record.name} {record.levelname} {record.getMessage()}")
