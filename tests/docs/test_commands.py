@@ -97,12 +97,20 @@ def check_benchmark(words: Words) -> None:
     assert {word for word in words if word.startswith("--")} <= set(known)
 
 
+def check_ray(words: Words) -> None:
+    scripts = pytest.importorskip("ray.scripts.scripts", reason="Ray is not installed")
+    scripts.cli.commands[words[1]].make_context(words[1], list(words[2:]))
+
+
 CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("make",): (check_make, "sets up a whole environment"),
     ("pip", "install"): (check_pip, "downloads"),
     ("fedlease", "sweep"): (check_sweep, "takes hours; test_sweep.py runs a small one"),
     ("fedlease", "deploy"): (check_run, "starts a process a site; test_trial.py runs it"),
     ("fedlease", "run", "examples/flan.toml"): (check_run, "SmolLM2; test_quantized_runs.py runs small ones"),
+    ("fedlease", "run", "--engine", "ray"): (check_run, "starts a Ray; test_ray.py runs on one"),
+    ("fedlease", "resume", "/shared/runs/glue"): (check_fedlease, "a run of the one before"),
+    ("ray", "start"): (check_ray, "a server that stays"),
     ("export",): (lambda words: None, "sets variables for the commands after it"),
     ("flower-superlink",): (check_superlink, "a server that stays; test_trial.py starts it"),
     ("flwr",): (check_flwr, "talks to that server"),

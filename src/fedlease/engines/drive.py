@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -13,13 +13,11 @@ from fedlease.engines.exchange import SCORE, Traffic
 
 
 class Engine(Clients, Protocol):
-    """Clients whose traffic is counted.
+    """Clients whose traffic is counted."""
 
-    Attributes:
-        kept: what a checkpoint needs of every client's private memory: the memory itself, or what names it.
-    """
-
-    kept: dict[ClientId, Weights]
+    @property
+    def kept(self) -> Mapping[ClientId, Weights]:
+        """What a checkpoint needs of every client's private memory: the memory itself, or what names it."""
 
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero."""

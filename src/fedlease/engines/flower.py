@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from flwr.app import RecordDict
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.progress import Progress, Watch, unwatched
+from fedlease.core.progress import Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
 from fedlease.core.rounding import WireForm, packed, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
 from fedlease.engines.flower_messages import from_records, to_records
-from fedlease.engines.roster import Roster
+from fedlease.engines.mailbox import Address, Mailbox
+from fedlease.engines.reports import Reports
 from fedlease.engines.uploads import Uploads
 
 TASK = "train.task"
@@ -34,11 +36,28 @@ class Terms:
         deadline: seconds to wait for answers.
         quorum: the share of the sites to be asked whose answers a round needs to count.
         initial_quorum: the same in the first rounds, in which a method gets to know the sites.
+        strict: whoever fails ends the run, as in one process.
     """
 
     deadline: float = 3600.0
     quorum: float = 0.5
     initial_quorum: float = 1.0
+    strict: bool = False
+
+
+class Whereabouts(Protocol):
+    """Who the clients are and where they are now; see `Roster`."""
+
+    @property
+    def mail(self) -> Mailbox:
+        """To ask them by."""
+
+    @property
+    def expected(self) -> Collection[ClientId]:
+        """The names of all."""
+
+    def where(self) -> Mapping[ClientId, Address]:
+        """Return every client that is there now, sorted."""
 
 
 @dataclass
@@ -62,7 +81,7 @@ class Flower:
     """
 
     algorithm: Algorithm[Any]
-    roster: Roster
+    roster: Whereabouts
     uploads: Uploads
     terms: Terms
     about: Mapping[str, str | float]
@@ -88,7 +107,8 @@ class Flower:
         """Ask the sites and return the answers that can be used, sorted by client.
 
         Raises:
-            FedLeaseError: fewer answers than the quorum; the run goes on from its last checkpoint.
+            FedLeaseError: fewer answers than the quorum, or with strict terms one that failed; the run goes
+                on from its last checkpoint.
         """
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
@@ -98,14 +118,21 @@ class Flower:
             client: to_records(message, self._beside(task, client, version))
             for client, message in down.items()
         }
-        came = self.roster.mail.ask(questions, self.roster.where, TASK, str(number), self.terms.deadline)
-        reasons, up, reports = dict(came.failed), {}, dict[ClientId, Mapping[str, str | int | float]]()
-        for client, records in sorted(came.records.items()):
+        reports = Reports(self.watch, task, number)
+        reasons, up = dict[ClientId, str](), dict[ClientId, Message]()
+
+        def arrived(client: ClientId, records: RecordDict) -> None:
             try:
-                up[client], reports[client] = from_records(records)
+                up[client], report = from_records(records)
             except FedLeaseError as error:
-                reasons[client] = str(error)
-        self._tell(task, number, reports)
+                self._fail(task, number, reasons, {client: str(error)})
+            else:
+                reports.tell(client, report)
+
+        mail, deadline = self.roster.mail, self.terms.deadline
+        failed = mail.ask(questions, self.roster.where, TASK, str(number), deadline, arrived).failed
+        self._fail(task, number, reasons, failed)
+        up = dict(sorted(up.items()))
         for client, message in up.items():
             self.traffic.count(task, client, down[client], message)
         up = {client: unpacked(message, self.wire) for client, message in up.items()}
@@ -118,6 +145,15 @@ class Flower:
             self._demand(task, number, answers, reasons)
         return answers
 
+    def _fail(
+        self, task: str, number: int, reasons: dict[ClientId, str], failed: Mapping[ClientId, str]
+    ) -> None:
+        """Note who gave no answer, and why; with strict terms that is the end."""
+        reasons |= failed
+        if failed and self.terms.strict:
+            said = "; ".join(f"client {client} {why}" for client, why in sorted(failed.items()))
+            raise FedLeaseError(f"task {task}, round {number}: {said}")
+
     def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
         """Who was not asked for not being there; once where a round has several tasks."""
         if number != self._round:
@@ -129,15 +165,16 @@ class Flower:
         """What a site needs to know beside the message."""
         return {
             **self.about,
+            "client": client,
             "task": task,
             "kept": self._version(client),
             "safe": self._safe.get(client, ""),
-            "next": _word(version),
+            "next": word(version),
         }
 
     def _version(self, client: ClientId) -> str:
         """The version of its memory that a client is at; empty where it has none."""
-        return _word(self.kept[client][VERSION].tolist()) if client in self.kept else ""
+        return word(self.kept[client][VERSION].tolist()) if client in self.kept else ""
 
     def _demand(
         self, task: str, number: int, answers: Collection[ClientId], reasons: Mapping[ClientId, str]
@@ -159,21 +196,6 @@ class Flower:
                 f"and {needed} are needed (exchange.{key}): {said}"
             )
 
-    def _tell(self, task: str, number: int, reports: Mapping[ClientId, Mapping[str, object]]) -> None:
-        """Pass on what sites report of their work, which may be anything, as far as it makes sense.
-
-        Sites compute side by side, so of their seconds only those of the slowest count.
-        """
-        seconds = {client: _number(report.get("seconds")) for client, report in reports.items()}
-        slowest = max(reports, key=lambda client: (seconds[client], client), default="")
-        for client, report in reports.items():
-            rows = int(_number(report.get("rows")))
-            purpose = "score" if task == SCORE else "train"
-            said = report.get("loss")
-            loss = None if task == SCORE or said != _number(said) else _number(said)
-            spent = seconds[client] if client == slowest else 0.0
-            self.watch(Progress(client, number, purpose, rows, rows, rows, loss, spent))
-
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero.
 
@@ -185,13 +207,7 @@ class Flower:
         return taken
 
 
-def _number(value: object) -> float:
-    """The value if it is a finite number of 0 or more, else 0."""
-    good = isinstance(value, int | float) and math.isfinite(value) and value >= 0
-    return float(value) if good else 0.0  # type: ignore[arg-type]
-
-
-def _word(version: tuple[int, ...] | list[int]) -> str:
+def word(version: tuple[int, ...] | list[int]) -> str:
     """The name of a version: round, session, exchange."""
     number, session, exchange = version
     return f"round-{number:06d}.{session}.{exchange}"

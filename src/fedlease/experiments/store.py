@@ -9,6 +9,7 @@
     checkpoint/round-0007  the method's state, what clients keep, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
     progress.json          how far the round is, for who watches; gone when the run is complete
+    elsewhere/             where clients work in other processes: what they keep, a log; gone then, too
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ FORMAT = 1
 TRACKERS = "trackers"
 """What belongs to trackers, in a folder of its own; see `fedlease.experiments.tracking`."""
 
-BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS)
+ELSEWHERE = "elsewhere"
+"""What is shared with other processes in which clients work; see `fedlease.deploy.simulation`."""
+
+BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS, ELSEWHERE)
 """What a run may leave that was stopped before its first checkpoint."""
 
 KEYS = ("spec", "clients", "status", "rounds", "versions")
