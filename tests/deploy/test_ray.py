@@ -53,7 +53,7 @@ def test_interrupted_and_killed_it_goes_on_and_leaves_no_process(
     done = rounds(out)
     assert 1 < done < ROUNDS
     run = fedlease.resume(out, engine=Asked(None, None, None).goes_on(out))
-    assert_same(run, fedlease.run(spec, tmp_path / "one"))
+    assert_same(run, fedlease.run(path, tmp_path / "one"))
     assert [one["from_round"] for one in run.record["sessions"]][-1] == done + 1
 
 
