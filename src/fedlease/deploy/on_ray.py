@@ -34,6 +34,9 @@ AS_THE_SERVER = {"RAY_worker_niceness": "0"}
 LOOK = 0.05
 """Seconds between two looks for answers, which costs nothing in one process."""
 
+STARTS = 3
+"""How often a Ray of one's own is started: it gives its processes 30 s, and a busy machine may need more."""
+
 ENDING = 3.0
 """Seconds that Flower's simulation has to end: its threads look up once a second."""
 
@@ -88,10 +91,16 @@ def _cluster(address: str, each: Mapping[str, int], clients: int) -> Iterator[No
     before = _handlers()
     with sockets() as folder:
         try:
-            try:
-                _init(address, each, clients, folder)
-            except (ConnectionError, ValueError) as error:
-                raise FedLeaseError(f"no Ray cluster can be reached at {address}: {error}") from error
+            for left in reversed(range(STARTS)):
+                try:
+                    _init(address, each, clients, folder)
+                    break
+                except Exception as error:  # Ray's own are of all kinds
+                    ray.shutdown()
+                    if address != LOCAL:
+                        raise FedLeaseError(f"no Ray can be reached at {address}: {error}") from error
+                    if not left:
+                        raise FedLeaseError(f"Ray does not start on this machine: {error}") from error
             _restore(before)  # Ray has one of its own for SIGTERM
             if not _fits(ray.nodes(), each):
                 wanted = f"{each['num_cpus']} CPUs" + (" and a GPU" if each["num_gpus"] else "")
