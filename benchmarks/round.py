@@ -201,7 +201,7 @@ def main() -> None:
         raise FedLeaseError(f"name the folder that holds glue/ in {VARIABLE}")
     screen = Console(width=120, highlight=False)
     if given.flower != "none":
-        os.environ.update(QUIET)
+        os.environ.update(QUIET | {"RAY_worker_niceness": "0"})  # else its workers wait where others compute
         try:
             import ray  # noqa: F401
         except ImportError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
@@ -44,7 +45,7 @@ def ratio(seconds: Mapping[str, list[float]], name: str, beside: str) -> float:
 
 
 def write(given: argparse.Namespace, **found: object) -> None:
-    """Write what was found to the file ``given.out`` as JSON, with the other options as its ``load``."""
-    load = {key: value for key, value in vars(given).items() if key != "out"}
+    """Write what was found to the file ``given.out`` as JSON, with the options that name no file."""
+    load = {key: value for key, value in vars(given).items() if not isinstance(value, Path)}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.out, {"load": load, **found})
