@@ -24,8 +24,8 @@ from matplotlib import rc_context
 from rich.console import Console
 from rich.table import Table
 
-import fedlease
 from fedlease.core.files import read_json
+from fedlease.experiments.run import run
 from fedlease.report.canvas import GREY, MARKERS, PAGE, SMALL, bare, color_of, new_figure, save_both
 from memory import memory
 from turns import write
@@ -67,8 +67,8 @@ def measure(size: dict[str, int], model: str) -> dict[str, Any]:
     }
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        run = fedlease.run(spec, Path(folder) / "run", observer=watch)
-        parts = [entry["seconds"] for entry in run.record["rounds"]]
+        record = run(spec, Path(folder) / "run", observer=watch).record
+    parts = [entry["seconds"] for entry in record["rounds"]]
     total = sum(part["total"] for part in parts)
     return {
         "seconds": watch.seconds,
@@ -151,10 +151,10 @@ def main() -> None:
         found = read_json(given.known)["growth"]
     else:
         for axis in USUAL:
-            sizes = [USUAL | {axis: number} for number in getattr(given, axis)]
-            found |= {axis: [size | in_a_process_of_its_own(size, given.model) for size in sizes]}
-        found = {axis: rows for axis, rows in found.items() if rows}
-        write(given, usual=USUAL, growth=found)
+            for number in getattr(given, axis):
+                size = USUAL | {axis: number}
+                found.setdefault(axis, []).append(size | in_a_process_of_its_own(size, given.model))
+                write(given, usual=USUAL, growth=found)  # what is done is kept if the rest is stopped
     for axis, rows in found.items():
         table = Table(axis, "CPU s", f"CPU s for each of {axis}", "peak MiB", "before", "outside")
         for row in rows:
