@@ -18,6 +18,8 @@ from flwr.simulation import run_simulation
 
 import stock
 
+MOST = 1000
+"""Rounds that Flower is told of: it has to be there until the last way has had its turn."""
 WAIT = 1800.0
 """Seconds after which a round is given up."""
 
@@ -45,15 +47,14 @@ def client_app(folder: Path, keep: bool) -> ClientApp:
 
 
 class InTurn(FedAvg):
-    """FedAvg that waits for leave to begin a round, and tells its loss when it is over."""
+    """FedAvg that waits for leave to begin a round, and tells its loss; without leave no client trains."""
 
     def __init__(self, go: Queue[bool], done: Queue[float], **settings: Any) -> None:
         super().__init__(fraction_evaluate=0.0, **settings)
         self._go, self._done = go, done
 
     def configure_fit(self, *given: Any, **named: Any) -> Any:
-        self._go.get()
-        return super().configure_fit(*given, **named)
+        return super().configure_fit(*given, **named) if self._go.get() else []
 
     def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
         found = super().aggregate_fit(server_round, results, failures)
@@ -65,7 +66,7 @@ class InTurn(FedAvg):
 class Simulation:
     """A simulation in a thread: call it for the next round's mean loss. One client trains at a time."""
 
-    def __init__(self, folder: Path, first: stock.Arrays, clients: int, rounds: int, keep: bool) -> None:
+    def __init__(self, folder: Path, first: stock.Arrays, clients: int, keep: bool) -> None:
         logging.getLogger("flwr").setLevel(logging.ERROR)
         self._go: Queue[bool] = Queue()
         self._done: Queue[float] = Queue()
@@ -78,7 +79,7 @@ class Simulation:
         )
 
         def server(_: Context) -> ServerAppComponents:
-            return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=rounds))
+            return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=MOST))
 
         one = {"num_cpus": 1, "num_gpus": 0.0}
         init: Any = {"num_cpus": 1, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -95,5 +96,7 @@ class Simulation:
         return self._done.get(timeout=WAIT)
 
     def end(self) -> None:
-        """Wait for Flower to put its processes away after the last round."""
+        """Let the rounds that are left pass by, and wait for Flower to put its processes away."""
+        for _ in range(MOST):
+            self._go.put(False)
         self._thread.join(60)

@@ -14,6 +14,7 @@ processes. What a real run spends outside training and scoring is read from its 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
@@ -73,8 +74,7 @@ def federation(given: argparse.Namespace, precision: str, losses: dict[str, floa
         if step.loss is not None:
             losses[step.client] = step.loss
 
-    spec = spec_of(given, precision, 1)
-    return prepare(spec, settle(spec, Path.cwd()), watch)
+    return prepare(spec := spec_of(given, precision, 1), settle(spec, Path.cwd()), watch)
 
 
 def ours(of: Federation, losses: dict[str, float]) -> Way:
@@ -128,11 +128,17 @@ def built(folder: Path, first: stock.Arrays, clients: int) -> Way:
     return train
 
 
-def processor() -> float:
-    """Seconds of the processor that this process and those it started have used, Ray's workers included."""
+def processor(seen: dict[int, float]) -> float:
+    """Seconds of the processor that this process and all that it started have used, Ray's workers included.
+
+    What a process had used when it was last ``seen`` counts on after its end.
+    """
     here = psutil.Process()
-    used = [process.cpu_times() for process in (here, *here.children(recursive=True))]
-    return sum(times.user + times.system for times in used)
+    for process in (here, *here.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            seen[process.pid] = times.user + times.system
+    return sum(seen.values())
 
 
 def outside(given: argparse.Namespace, folder: Path) -> float:
@@ -155,18 +161,19 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if given.flower != "none":
         from flower_round import Simulation
 
-        simulation = Simulation(folder, first, given.clients, 1 + given.repeats, given.flower == "kept")
+        simulation = Simulation(folder, first, given.clients, given.flower == "kept")
         ways[f"flower, model {given.flower}"] = simulation
     ways["loop, model built"] = built(folder, first, given.clients)
     clock: dict[str, list[float]] = {name: [] for name in ways}
     used: dict[str, list[float]] = {name: [] for name in ways}
     curves: dict[str, list[float]] = {name: [] for name in ways}
+    seen: dict[int, float] = {}
     for _ in range(1 + given.repeats):
         for name, way in ways.items():
-            began, before = perf_counter(), processor()
+            began, before = perf_counter(), processor(seen)
             curves[name].append(way())
             clock[name].append(perf_counter() - began)
-            used[name].append(processor() - before)
+            used[name].append(processor(seen) - before)
     if simulation is not None:
         simulation.end()
     counted = {name: seconds[1:] for name, seconds in clock.items()}  # Flower starts its worker in the first
@@ -175,10 +182,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for name in ways:
         row: dict[str, Any] = {"way": name, "losses": curves[name]}
         row |= {"seconds": median(counted[name]), "cpu_seconds": median(counted_used[name])}
-        row["ratio"] = {ours: ratio(counted, name, ours) for ours in ways if ours.startswith("fedlease")}
-        row["cpu_ratio"] = {
-            ours: ratio(counted_used, name, ours) for ours in ways if ours.startswith("fedlease")
-        }
+        beside = [ours for ours in ways if ours.startswith("fedlease")]
+        row["ratio"] = {ours: ratio(counted, name, ours) for ours in beside}
+        row["cpu_ratio"] = {ours: ratio(counted_used, name, ours) for ours in beside}
         row["asked"] = ASKED.get(name.split(", ")[0])
         found.append(row)
     return {"rounds": found, "outside_percent": outside(given, folder)}
