@@ -21,10 +21,9 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedlease.core.files import write_json
 from fedlease.training.base import Base
 from step import LABELS, RANK, load, mixture, tokens, training
-from turns import clock, in_turn
+from turns import clock, in_turn, write
 
 KINDS = {
     "products": ("mm", "addmm", "bmm", "baddbmm", "linear"),
@@ -110,7 +109,6 @@ def main() -> None:
     fastest = max(rates, key=rates.__getitem__)
     rate = flops / median(seconds["step"]) / 1e9
     found: dict[str, Any] = {
-        "load": {key: value for key, value in vars(given).items() if key != "out"},
         "attention": base.model.config._attn_implementation,
         "step_s": median(seconds["step"]),
         "flops": flops,
@@ -121,17 +119,16 @@ def main() -> None:
     }
     if base.model.config.model_type == "bert" and found["attention"] == "eager":
         found["flops_by_hand"] = by_hand(base, given.rows, given.tokens, given.experts)
-    show(found, fastest)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, found)
+    show(given, found, fastest)
+    write(given, **found)
 
 
-def show(found: dict[str, Any], fastest: str) -> None:
+def show(given: argparse.Namespace, found: dict[str, Any], fastest: str) -> None:
     """Print it in words."""
-    told, screen = found["load"], Console(width=120, highlight=False)
+    screen = Console(width=120, highlight=False)
     screen.print(
-        f"{told['model']}, {told['precision']}, {found['attention']} attention, {told['rows']} x "
-        f"{told['tokens']} tokens, {told['threads']} threads, medians of {told['repeats']}"
+        f"{given.model}, {given.precision}, {found['attention']} attention, {given.rows} x "
+        f"{given.tokens} tokens, {given.threads} threads, medians of {given.repeats}"
     )
     hand = f", by hand {found['flops_by_hand'] / 1e9:.3f}" if "flops_by_hand" in found else ""
     screen.print(f"a step: {found['step_s']:.3f} {clock()[1]}, {found['flops'] / 1e9:.3f} GFLOP{hand}")

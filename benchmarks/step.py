@@ -28,12 +28,11 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedlease.core.files import write_json
 from fedlease.tasks import classification
 from fedlease.training.base import Base, load_base
 from fedlease.training.precision import choose
 from fedlease.tuner import FedLeaseConfig, FedLeaseLayer
-from turns import clock, in_turn, ratio
+from turns import clock, in_turn, ratio, write
 
 RANK, ALPHA, LABELS = 4, 16, 2
 MOST = {"float32": {4: 1.05, 16: 1.15}, "bfloat16": {4: 1.10, 16: 1.20}}
@@ -221,9 +220,7 @@ def main() -> None:
             row.get("asked", ""),
         )
     Console(width=120).print(table)
-    told = {key: value for key, value in vars(given).items() if key != "out"}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, {"load": told, "ways": found})
+    write(given, ways=found)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from transformers import (
 
 from fedlease.core.adapter import Adapter, Learn, Model, lora_init
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import write_json
 from fedlease.core.progress import Progress
 from fedlease.data.catalog import find
 from fedlease.data.sources import load
@@ -45,7 +44,7 @@ from fedlease.training.loop import Training
 from fedlease.training.precision import choose
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
-from turns import clock, in_turn, ratio
+from turns import clock, in_turn, ratio, write
 
 RANK, ALPHA, LABELS = 4, 16, 2
 PARTS = 4
@@ -179,9 +178,7 @@ def main() -> None:
         losses = [f"{mean:.3f} ± {spread:.3f}" for mean, spread in row["losses"]]
         table.add_row(row["loop"], f"{row['rows_per_s']:.1f}", f"{row['ratio']:.2f}", asked, *losses)
     Console(width=130).print(table)
-    told = {key: value for key, value in vars(given).items() if key != "out"}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, {"load": told, "loops": found})
+    write(given, loops=found)
 
 
 if __name__ == "__main__":

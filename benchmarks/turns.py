@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
 import torch
+
+from fedlease.core.files import write_json
 
 
 def clock() -> tuple[Callable[[], float], str]:
@@ -38,3 +42,10 @@ def in_turn(
 def ratio(seconds: Mapping[str, list[float]], name: str, beside: str) -> float:
     """How many times as long one way takes as another: the median over the rounds of turns."""
     return median(a / b for a, b in zip(seconds[name], seconds[beside], strict=True))
+
+
+def write(given: argparse.Namespace, **found: object) -> None:
+    """Write what was found to the file ``given.out`` as JSON, with the options that name no file."""
+    load = {key: value for key, value in vars(given).items() if not isinstance(value, Path)}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(given.out, {"load": load, **found})

@@ -158,6 +158,18 @@ def test_fedlease_sends_all_experts_down_and_one_up() -> None:
     assert traffic.down["a"] == {"A": 2 * one["A"], "B": 2 * one["B"], "router": one["router"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"), [("fedlease", {}), ("fedlease", {"router": "none"}), ("hydralora", {})]
+)
+def test_what_is_sent_to_many_clients_is_in_memory_once(name: str, settings: dict[str, object]) -> None:
+    algorithm = build(name, rank=2, warmup_rounds=1, experts=2, **settings)
+    engine = InProcess(algorithm, sites({"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}))
+    state = play(algorithm, engine, 2)
+    assert state.allocation.labels == (0, 1, 0, 1)
+    one, other = (algorithm.serve(state, client).weights for client in ("a", "c"))
+    assert {key: one[key].data_ptr() for key in one} == {key: other[key].data_ptr() for key in other}
+
+
 def test_an_expert_whose_clients_are_all_missing_waits() -> None:
     class Half(InProcess):
         @property

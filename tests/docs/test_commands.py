@@ -126,6 +126,12 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("python", "benchmarks/limit.py"): (check_benchmark, "as the one before"),
     ("python", "benchmarks/trainer.py"): (check_benchmark, "takes minutes"),
     ("python", "benchmarks/allocation_scale.py"): (check_benchmark, "takes minutes"),
+    ("python", "benchmarks/joint.py"): (
+        check_benchmark,
+        "takes minutes; test_round_benchmarks.py runs a small one",
+    ),
+    ("python", "benchmarks/round.py"): (check_benchmark, "as the one before"),
+    ("python", "benchmarks/growth.py"): (check_benchmark, "as the one before"),
 }
 """What is not run here: how it is checked instead, and why."""
 

@@ -20,7 +20,7 @@ from fedlease.allocation import Allocation, centres, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
-from fedlease.core.weights import Weights, select, stack, unstack
+from fedlease.core.weights import Weights, entry, select, stack, unstack
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,10 @@ class FedLease:
         assert state.allocation is not None
         assigned, experts = state.allocation.label(client), state.allocation.num_experts
         if self.router == "none":
-            return Message(unstack(state.experts, assigned), {"round": number, "experts": 1, "assigned": 0})
-        weights = state.experts if experts > 1 else unstack(state.experts, 0)
+            return Message(entry(state.experts, assigned), {"round": number, "experts": 1, "assigned": 0})
+        weights = state.experts if experts > 1 else entry(state.experts, 0)
         facts = {"round": number, "experts": experts, "assigned": assigned}
-        router = unstack(state.routers, assigned) if with_router else {}
+        router = entry(state.routers, assigned) if with_router else {}
         return Message({**weights, **router}, facts)
 
     def _first_routers(self, state: State, experts: int) -> dict[str, Tensor]:

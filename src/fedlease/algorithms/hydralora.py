@@ -19,7 +19,7 @@ from fedlease.allocation import Allocation, cluster
 from fedlease.core.adapter import Adapter, Learn, Model, Modules, lora_init, router_init
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Clients, ClientTask, Message, Site
-from fedlease.core.weights import Weights, select, stack, unstack
+from fedlease.core.weights import Weights, entry, select, stack, unstack
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class HydraLoRA(PlainLora):
         """A, every B and the cluster's router."""
         assert state.allocation is not None
         assigned, experts = state.allocation.label(client), state.allocation.num_experts
-        own = unstack(state.heads, assigned)
+        own = entry(state.heads, assigned)
         every = select(state.heads, ("B",)) if experts > 1 else {}
         facts = {"round": number, "experts": experts, "assigned": assigned}
         return Message({**state.shared, **own, **every}, facts)

@@ -81,7 +81,12 @@ def stack(experts: Sequence[Weights]) -> dict[str, Tensor]:
 
 def unstack(weights: Weights, index: int) -> dict[str, Tensor]:
     """Return one entry of the leading axis of every tensor: the inverse of `stack`."""
-    return {name: tensor[index].clone() for name, tensor in weights.items()}
+    return {name: tensor.clone() for name, tensor in entry(weights, index).items()}
+
+
+def entry(weights: Weights, index: int) -> dict[str, Tensor]:
+    """The same without copies, for what many clients are sent: each tensor shares the stack's memory."""
+    return {name: tensor[index] for name, tensor in weights.items()}
 
 
 def nbytes(weights: Weights) -> dict[str, int]:
