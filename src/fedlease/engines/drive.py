@@ -17,9 +17,11 @@ class Engine(Clients, Protocol):
 
     Attributes:
         kept: what a checkpoint needs of every client's private memory: the memory itself, or what names it.
+        holds: the digests of what every client holds of what it was sent.
     """
 
     kept: dict[ClientId, Weights]
+    holds: dict[ClientId, Weights]
 
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero."""

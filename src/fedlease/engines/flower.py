@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,16 @@ import torch
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Progress, Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
-from fedlease.core.rounding import WireForm, packed, unpacked
+from fedlease.core.rounding import WireForm, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
-from fedlease.engines.flower_messages import from_records, to_records
+from fedlease.engines.flower_messages import to_records
+from fedlease.engines.outgoing import Outgoing, Parcel
+from fedlease.engines.replies import Replies
 from fedlease.engines.roster import Roster
 from fedlease.engines.uploads import Uploads
+
+log = logging.getLogger(__name__)
 
 TASK = "train.task"
 """Flower's message type for a task of a method; which one is said beside the message."""
@@ -57,6 +62,7 @@ class Flower:
         about: what goes beside every message: the run and what the sites need to know of it.
         session: a number that no earlier start of this run had.
         kept: client -> `VERSION`.
+        holds: the digests of what each site holds of what it was sent, in that version.
         wire: how tensors cross.
         watch: told what sites report of their work.
     """
@@ -68,6 +74,7 @@ class Flower:
     about: Mapping[str, str | float]
     session: int = 1
     kept: dict[ClientId, Weights] = field(default_factory=dict)
+    holds: dict[ClientId, Weights] = field(default_factory=dict)
     wire: WireForm = "float32"
     watch: Watch = unwatched
     traffic: Traffic = field(default_factory=Traffic)
@@ -93,30 +100,54 @@ class Flower:
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
         version = (number, self.session, self._exchanges)
-        down = {client: packed(message, self.wire) for client, message in sorted(down.items())}
-        questions = {
-            client: to_records(message, self._beside(task, client, version))
-            for client, message in down.items()
-        }
-        came = self.roster.mail.ask(questions, self.roster.where, TASK, str(number), self.terms.deadline)
-        reasons, up, reports = dict(came.failed), {}, dict[ClientId, Mapping[str, str | int | float]]()
-        for client, records in sorted(came.records.items()):
-            try:
-                up[client], reports[client] = from_records(records)
-            except FedLeaseError as error:
-                reasons[client] = str(error)
-        self._tell(task, number, reports)
-        for client, message in up.items():
-            self.traffic.count(task, client, down[client], message)
-        up = {client: unpacked(message, self.wire) for client, message in up.items()}
+        outgoing, holds = Outgoing(self.wire), {client: self.holds.get(client, {}) for client in sorted(down)}
+        parcels = {client: outgoing.parcel(down[client], known) for client, known in holds.items()}
+        end = self.roster.mail.clock.monotonic() + self.terms.deadline
+        came = self._ask(task, version, {client: parcel.sent for client, parcel in parcels.items()}, end)
+        self._count(task, came, {client: parcel.sent for client, parcel in parcels.items()}, parcels)
+        if came.lacking:
+            log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
+            whole = {client: parcels[client].full for client in came.lacking}
+            again = self._ask(task, version, whole, end)
+            self._count(task, again, whole, parcels)
+            holds |= {client: {} for client in came.lacking}
+            came = came.then(again)
+        self._tell(task, number, came.reports)
+        up = {client: unpacked(message, self.wire) for client, message in came.messages.items()}
         answers, refused = self.uploads.check(task, down, up)
-        reasons |= refused
+        reasons = came.reasons | refused
         reasons |= dict.fromkeys(self._absent(task, number, down), "cannot be reached")
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(reasons.items())]
         if task not in (SCORE, FINISH):
             self.kept |= {client: {VERSION: torch.tensor(version)} for client in answers}
+            self.holds |= {client: {**holds[client], **parcels[client].digests} for client in answers}
             self._demand(task, number, answers, reasons)
         return answers
+
+    def _ask(
+        self, task: str, version: tuple[int, ...], down: Mapping[ClientId, Message], end: float
+    ) -> Replies:
+        """Send each site its message and read what comes until the time is up."""
+        mail = self.roster.mail
+        questions = {
+            client: to_records(message, self._beside(task, client, version))
+            for client, message in down.items()
+        }
+        left = max(0.0, end - mail.clock.monotonic())
+        return Replies.read(mail.ask(questions, self.roster.where, TASK, str(version[0]), left))
+
+    def _count(
+        self,
+        task: str,
+        came: Replies,
+        went: Mapping[ClientId, Message],
+        parcels: Mapping[ClientId, Parcel],
+    ) -> None:
+        """Count what crossed between the server and those who answered."""
+        for client, up in came.messages.items():
+            self.traffic.count(task, client, went[client], up, parcels[client].full)
+        for client in came.lacking:
+            self.traffic.count(task, client, went[client], Message(), went[client])
 
     def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
         """Who was not asked for not being there; once where a round has several tasks."""

@@ -142,7 +142,8 @@ def _go(
         history, where = found.history, surroundings(libraries(spec.model.quantization))
         history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
         uploads = Uploads.of(algorithm, federation.base.modules, spec.exchange.norm_factor)
-        engine = InProcess(algorithm, federation.sites, found.kept, uploads, spec.exchange.wire)
+        wire = spec.exchange.wire
+        engine = InProcess(algorithm, federation.sites, found.kept, uploads, wire, found.holds)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
         with (

@@ -5,7 +5,7 @@
     spec.json              what was asked for and how it was resolved; written first, never changed
     record.json            the one record; rewritten whole after every round; at the end with a hash of
                            every file of the next two
-    checkpoint/round-0007  the method's state, what clients keep, and the record so far
+    checkpoint/round-0007  the method's state, what clients keep and hold, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
     progress.json          how far the round is, for who watches; gone when the run is complete
 """
@@ -56,12 +56,21 @@ class History:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a run goes on from after ``round`` rounds."""
+    """Everything a run goes on from after ``round`` rounds.
+
+    Attributes:
+        round: rounds done.
+        state: the method's.
+        kept: every client's private memory, or what names it.
+        history: what the record tells so far.
+        holds: the digests of what every client holds of what it was sent, which is not sent again.
+    """
 
     round: int
     state: Any
     kept: Mapping[ClientId, Weights]
     history: History
+    holds: Mapping[ClientId, Weights] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,12 +212,13 @@ class Store:
         """
         final = self._checkpoint(checkpoint.round)
         partial = final.with_name(f".{final.name}.partial")
-        kept = {client: dict(weights) for client, weights in checkpoint.kept.items()}
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             save_value(checkpoint.state, partial, "state")
-            save_value(_Kept(checkpoint.round, kept), partial, "kept")
+            for name in ("kept", "holds"):
+                each = {client: dict(weights) for client, weights in getattr(checkpoint, name).items()}
+                save_value(_Kept(checkpoint.round, each), partial, name)
             write_json(partial / "history.json", asdict(checkpoint.history))
             partial.rename(final)
             for older in self._checkpoints()[:-1]:
@@ -222,8 +232,12 @@ class Store:
         if not found:
             return None
         kept = load_value(_Kept, found[-1], "kept")
+        # a run of before has none; its clients are sent everything once more
+        known = (found[-1] / "holds.json").is_file()
+        holds = load_value(_Kept, found[-1], "holds").weights if known else {}
         history = History(**read_json(found[-1] / "history.json"))
-        return Checkpoint(kept.round, load_value(kind, found[-1], "state"), kept.weights, history)
+        state = load_value(kind, found[-1], "state")
+        return Checkpoint(kept.round, state, kept.weights, history, holds)
 
     def _checkpoint(self, round: int) -> Path:
         return self.folder / "checkpoint" / f"round-{round:06d}"
