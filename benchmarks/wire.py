@@ -2,10 +2,10 @@
 
     python benchmarks/wire.py [--count 4] [--train-rows 300] [--test-rows 200] [--rounds 10] [--seeds 0 1 2]
 
-The federation of examples/glue.toml, ``count`` clients for each of its four tasks, trained once for each method,
-form and seed. Bytes are those that the records count: tensors, their scales, and hashes of what is not sent
-again. Accuracy is the mean over clients after the last round; the last line tells what blocks of 64 and of
-256 values would round away of the trained adapters.
+The federation of examples/glue.toml, ``count`` clients for each of its four tasks, trained once for each
+method, form and seed. Bytes are those that the records count: tensors, their scales, and hashes of what is
+not sent again. Accuracy is the mean over clients after the last round; the last lines tell what blocks of 64
+and of 256 values would round away of the trained adapters.
 """
 
 from __future__ import annotations
