@@ -29,6 +29,7 @@ from fedlease.core.files import read_bytes, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
 from fedlease.experiments import heartbeat
+from fedlease.experiments.holdings import Holdings
 from fedlease.experiments.lock import NAME as LOCK
 from fedlease.experiments.lock import lock
 
@@ -212,13 +213,13 @@ class Store:
         """
         final = self._checkpoint(checkpoint.round)
         partial = final.with_name(f".{final.name}.partial")
+        kept = {client: dict(weights) for client, weights in checkpoint.kept.items()}
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             save_value(checkpoint.state, partial, "state")
-            for name in ("kept", "holds"):
-                each = {client: dict(weights) for client, weights in getattr(checkpoint, name).items()}
-                save_value(_Kept(checkpoint.round, each), partial, name)
+            save_value(_Kept(checkpoint.round, kept), partial, "kept")
+            save_value(Holdings.of(checkpoint.holds), partial, "holds")
             write_json(partial / "history.json", asdict(checkpoint.history))
             partial.rename(final)
             for older in self._checkpoints()[:-1]:
@@ -232,9 +233,9 @@ class Store:
         if not found:
             return None
         kept = load_value(_Kept, found[-1], "kept")
-        # a run of before has none; its clients are sent everything once more
-        known = (found[-1] / "holds.json").is_file()
-        holds = load_value(_Kept, found[-1], "holds").weights if known else {}
+        holds = {}
+        if (found[-1] / "holds.json").is_file():  # a run of before has none: all is sent once more
+            holds = load_value(Holdings, found[-1], "holds").apart()
         history = History(**read_json(found[-1] / "history.json"))
         state = load_value(kind, found[-1], "state")
         return Checkpoint(kept.round, state, kept.weights, history, holds)
