@@ -1,12 +1,13 @@
-"""How much of what a client is sent it holds already, counted for every method; nothing is trained.
+"""What a client sends and receives, counted for every method and form of the wire; nothing is trained.
 
-    python benchmarks/held.py [--clients 16] [--groups 4] [--rounds 10] [--silent 0.3]
+    python benchmarks/bytes.py [--model minilm] [--clients 16] [--groups 4] [--rounds 10] [--silent 0.3]
 
-Each method runs at its defaults on clients that pull their weights towards their group's pattern, on two
-modules of 96 x 64. Once all answer; once each is silent in a round with the probability given, drawn anew
-for each. Shares are of the bytes that would cross, in float32, if clients held nothing: of what goes down for
-a task and to be scored. The last columns are of what goes down if clients also held what they are sent to be
-scored, which they do not.
+Each method runs at its defaults on the modules of a model, with clients that pull their weights towards their
+group's pattern. The first table has bytes a client and round, all answering. The second has how much of what
+a client is sent it holds already, in float32: once all answer, once each is silent in a round with the
+probability given, drawn anew for each. Its shares are of the bytes that would cross if clients held nothing:
+of what goes down for a task and to be scored. Its last columns are of what goes down if clients also held what
+they are sent to be scored, which they do not.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlease.algorithms.registry import build, methods
-from fedlease.core.adapter import Learn, Model
+from fedlease.core.adapter import Learn, Model, Modules
 from fedlease.core.held import digests, spared
 from fedlease.core.protocols import ClientId, Message
+from fedlease.core.rounding import WireForm
 from fedlease.core.seeds import generator
 from fedlease.core.weights import Weights, nbytes, part
 from fedlease.engines.drive import drive
 from fedlease.engines.exchange import SCORE
 from fedlease.engines.inprocess import InProcess
+from fedlease.training.models import resolve
+from fedlease.training.shapes import modules_of, on_meta
 
-MODULES = {"layer.0.query": (96, 64), "layer.0.value": (96, 64)}
+FORMS: tuple[WireForm, ...] = ("float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,23 @@ class Counted(InProcess):
         return super().each(task, down)
 
 
-def count(name: str, given: argparse.Namespace, silent: float) -> dict[str, float]:
+def sizes(name: str, modules: Modules, given: argparse.Namespace, form: WireForm) -> dict[str, float]:
+    """Bytes a client and round, up and down, that cross in a form."""
+    sites = {f"client-{n:03d}": Site(n % given.groups) for n in range(given.clients)}
+    algorithm: Any = build(name)
+    engine = InProcess(algorithm, sites, wire=form)
+    state = algorithm.init(modules, 0)
+    for _ in range(given.rounds):
+        state = algorithm.round(state, engine)
+    total = engine.take_traffic().total()
+    return {way: sum(total[way].values()) / given.clients / given.rounds for way in ("up", "down")}
+
+
+def spare(name: str, modules: Modules, given: argparse.Namespace, silent: float) -> dict[str, float]:
     """Shares of the bytes that are not sent."""
     engine = Counted(name, given, silent)
     algorithm: Any = build(name)
-    state = algorithm.init(MODULES, 0)
+    state = algorithm.init(modules, 0)
     for number in range(given.rounds):
         engine.number = number + 1
         (done,) = drive(algorithm, state, engine, done=number, rounds=number + 1)
@@ -113,22 +129,34 @@ def count(name: str, given: argparse.Namespace, silent: float) -> dict[str, floa
 def main() -> None:
     """Count, print, write."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--model", default="minilm")
     options.add_argument("--clients", type=int, default=16)
     options.add_argument("--groups", type=int, default=4)
     options.add_argument("--rounds", type=int, default=10)
     options.add_argument("--silent", type=float, default=0.3)
-    options.add_argument("--out", type=Path, default=Path("runs/benchmark-held.json"))
+    options.add_argument("--out", type=Path, default=Path("runs/benchmark-bytes.json"))
     given = options.parse_args()
-    title = f"% of the bytes not sent again; {given.clients} clients, {given.rounds} rounds"
-    table, found = Table(title=title), {}
-    table.add_column("method", no_wrap=True)
+    modules = modules_of(on_meta(resolve(given.model)))
+    what = f"{given.model}, {given.clients} clients, {given.rounds} rounds"
+    first = Table(title=f"kB a client and round, up and down; {what}")
+    second = Table(title=f"% of the bytes not sent again; {what}")
+    for table in (first, second):
+        table.add_column("method", no_wrap=True)
+    for form in FORMS:
+        first.add_column(f"{form}: up", justify="right")
+        first.add_column("down", justify="right")
     for who in ("all answer", f"{given.silent:.0%} silent"):
         for way in ("down", "score", "after scoring"):
-            table.add_column(f"{who}: {way}", justify="right")
+            second.add_column(f"{who}: {way}", justify="right")
+    found = {}
     for name in methods():
-        found[name] = [count(name, given, silent) for silent in (0.0, given.silent)]
-        table.add_row(name, *(f"{100 * share:.1f}" for shares in found[name] for share in shares.values()))
-    Console(width=110).print(table)
+        crossed = {form: sizes(name, modules, given, form) for form in FORMS}
+        saved = [spare(name, modules, given, silent) for silent in (0.0, given.silent)]
+        found[name] = {"bytes": crossed, "spared": saved}
+        first.add_row(name, *(f"{size / 1e3:.1f}" for ways in crossed.values() for size in ways.values()))
+        second.add_row(name, *(f"{100 * share:.1f}" for shares in saved for share in shares.values()))
+    for table in (first, second):
+        Console(width=110).print(table)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
