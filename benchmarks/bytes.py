@@ -6,8 +6,8 @@ Each method runs at its defaults on the modules of a model, with clients that pu
 group's pattern. The first table has bytes a client and round, all answering. The second has how much of what
 a client is sent it holds already, in float32: once all answer, once each is silent in a round with the
 probability given, drawn anew for each. Its shares are of the bytes that would cross if clients held nothing:
-of what goes down for a task and to be scored. Its last columns are of what goes down if clients also held what
-they are sent to be scored, which they do not.
+of what goes down for a task and to be scored. Its last columns are of what goes down if clients also held
+what they are sent to be scored, which they do not.
 """
 
 from __future__ import annotations
