@@ -100,18 +100,12 @@ class Flower:
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
         version = (number, self.session, self._exchanges)
-        outgoing, holds = Outgoing(self.wire), {client: self.holds.get(client, {}) for client in sorted(down)}
-        parcels = {client: outgoing.parcel(down[client], known) for client, known in holds.items()}
-        end = self.roster.mail.clock.monotonic() + self.terms.deadline
-        came = self._ask(task, version, {client: parcel.sent for client, parcel in parcels.items()}, end)
-        self._count(task, came, {client: parcel.sent for client, parcel in parcels.items()}, parcels)
-        if came.lacking:
-            log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
-            whole = {client: parcels[client].full for client in came.lacking}
-            again = self._ask(task, version, whole, end)
-            self._count(task, again, whole, parcels)
-            holds |= {client: {} for client in came.lacking}
-            came = came.then(again)
+        outgoing = Outgoing(self.wire)
+        parcels = {
+            client: outgoing.parcel(message, self.holds.get(client, {}))
+            for client, message in sorted(down.items())
+        }
+        came = self._exchange(task, version, parcels)
         self._tell(task, number, came.reports)
         up = {client: unpacked(message, self.wire) for client, message in came.messages.items()}
         answers, refused = self.uploads.check(task, down, up)
@@ -120,34 +114,46 @@ class Flower:
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(reasons.items())]
         if task not in (SCORE, FINISH):
             self.kept |= {client: {VERSION: torch.tensor(version)} for client in answers}
-            self.holds |= {client: {**holds[client], **parcels[client].digests} for client in answers}
+            before = {client: self.holds.get(client, {}) for client in answers if client not in came.lacking}
+            self.holds |= {
+                client: {**before.get(client, {}), **parcels[client].digests} for client in answers
+            }
             self._demand(task, number, answers, reasons)
         return answers
 
+    def _exchange(self, task: str, version: tuple[int, ...], parcels: Mapping[ClientId, Parcel]) -> Replies:
+        """Send what sites do not hold; all of it, in the time that is left, to those who lost what they held."""
+        clock, deadline = self.roster.mail.clock, self.terms.deadline
+        end = clock.monotonic() + deadline
+        came = self._ask(
+            task, version, {client: parcel.sent for client, parcel in parcels.items()}, parcels, deadline
+        )
+        if not came.lacking:
+            return came
+        log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
+        whole = {client: parcels[client].full for client in came.lacking}
+        return came.then(self._ask(task, version, whole, parcels, max(0.0, end - clock.monotonic())))
+
     def _ask(
-        self, task: str, version: tuple[int, ...], down: Mapping[ClientId, Message], end: float
+        self,
+        task: str,
+        version: tuple[int, ...],
+        down: Mapping[ClientId, Message],
+        parcels: Mapping[ClientId, Parcel],
+        deadline: float,
     ) -> Replies:
-        """Send each site its message and read what comes until the time is up."""
-        mail = self.roster.mail
+        """Send each site its message, read what comes in that many seconds, and count what crossed."""
         questions = {
             client: to_records(message, self._beside(task, client, version))
             for client, message in down.items()
         }
-        left = max(0.0, end - mail.clock.monotonic())
-        return Replies.read(mail.ask(questions, self.roster.where, TASK, str(version[0]), left))
-
-    def _count(
-        self,
-        task: str,
-        came: Replies,
-        went: Mapping[ClientId, Message],
-        parcels: Mapping[ClientId, Parcel],
-    ) -> None:
-        """Count what crossed between the server and those who answered."""
+        answers = self.roster.mail.ask(questions, self.roster.where, TASK, str(version[0]), deadline)
+        came = Replies.read(answers)
         for client, up in came.messages.items():
-            self.traffic.count(task, client, went[client], up, parcels[client].full)
+            self.traffic.count(task, client, down[client], up, parcels[client].full)
         for client in came.lacking:
-            self.traffic.count(task, client, went[client], Message(), went[client])
+            self.traffic.count(task, client, down[client], Message(), down[client])
+        return came
 
     def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
         """Who was not asked for not being there; once where a round has several tasks."""

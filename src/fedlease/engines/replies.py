@@ -19,7 +19,7 @@ class Replies:
         messages: as they crossed, of those who answered.
         reports: what each of them said beside it.
         reasons: why there is no message of the others.
-        lacking: who is to be sent all of the question, and has neither message nor reason.
+        lacking: who did not hold what the question refers to.
     """
 
     messages: dict[ClientId, Message] = field(default_factory=dict)
@@ -51,4 +51,5 @@ class Replies:
             dict(sorted({**self.messages, **again.messages}.items())),
             dict(sorted({**self.reports, **again.reports}.items())),
             {**self.reasons, **again.reasons, **still},
+            self.lacking,
         )
