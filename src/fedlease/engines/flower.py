@@ -106,6 +106,8 @@ class Flower:
             for client, message in sorted(down.items())
         }
         came = self._exchange(task, version, parcels)
+        for client in came.lacking:
+            self.holds.pop(client, None)
         self._tell(task, number, came.reports)
         up = {client: unpacked(message, self.wire) for client, message in came.messages.items()}
         answers, refused = self.uploads.check(task, down, up)
@@ -114,15 +116,13 @@ class Flower:
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(reasons.items())]
         if task not in (SCORE, FINISH):
             self.kept |= {client: {VERSION: torch.tensor(version)} for client in answers}
-            before = {client: self.holds.get(client, {}) for client in answers if client not in came.lacking}
-            self.holds |= {
-                client: {**before.get(client, {}), **parcels[client].digests} for client in answers
-            }
+            for client in answers:
+                self.holds[client] = {**self.holds.get(client, {}), **parcels[client].digests}
             self._demand(task, number, answers, reasons)
         return answers
 
     def _exchange(self, task: str, version: tuple[int, ...], parcels: Mapping[ClientId, Parcel]) -> Replies:
-        """Send what sites do not hold; all of it, in the time that is left, to those who lost what they held."""
+        """Send what sites do not hold, then, in the time that is left, all of it to those who lost that."""
         clock, deadline = self.roster.mail.clock, self.terms.deadline
         end = clock.monotonic() + deadline
         came = self._ask(
