@@ -2,12 +2,12 @@
 
     python benchmarks/bytes.py [--model minilm] [--clients 16] [--groups 4] [--rounds 10] [--silent 0.3]
 
-Each method runs at its defaults on the modules of a model, with clients that pull their weights towards their
-group's pattern. The first table has bytes a client and round, all answering. The second has how much of what
-a client is sent it holds already, in float32: once all answer, once each is silent in a round with the
-probability given, drawn anew for each. Its shares are of the bytes that would cross if clients held nothing:
-of what goes down for a task and to be scored. Its last columns are of what goes down if clients also held
-what they are sent to be scored, which they do not.
+Each method runs at its defaults on a module of a model, with clients that pull their weights towards their
+group's pattern; bytes are times the modules, which all have that shape. The first table has bytes a client
+and round, all answering. The second has how much of what a client is sent it holds already, in float32: once
+all answer, once each is silent in a round with the probability given, drawn anew for each. Its shares are of
+the bytes that would cross if clients held nothing: of what goes down for a task and to be scored. Its last
+columns are of what goes down if clients also held what they are sent to be scored, which they do not.
 """
 
 from __future__ import annotations
@@ -136,7 +136,10 @@ def main() -> None:
     options.add_argument("--silent", type=float, default=0.3)
     options.add_argument("--out", type=Path, default=Path("runs/benchmark-bytes.json"))
     given = options.parse_args()
-    modules = modules_of(on_meta(resolve(given.model)))
+    every = modules_of(on_meta(resolve(given.model)))
+    modules = dict(list(every.items())[:1])
+    if {*every.values()} != {*modules.values()}:
+        raise SystemExit(f"the modules of {given.model} differ in shape: count every one of them")
     what = f"{given.model}, {given.clients} clients, {given.rounds} rounds"
     first = Table(title=f"kB a client and round, up and down; {what}")
     second = Table(title=f"% of the bytes not sent again; {what}")
@@ -150,7 +153,10 @@ def main() -> None:
             second.add_column(f"{who}: {way}", justify="right")
     found = {}
     for name in methods():
-        crossed = {form: sizes(name, modules, given, form) for form in FORMS}
+        crossed = {
+            form: {way: len(every) * size for way, size in sizes(name, modules, given, form).items()}
+            for form in FORMS
+        }
         saved = [spare(name, modules, given, silent) for silent in (0.0, given.silent)]
         found[name] = {"bytes": crossed, "spared": saved}
         first.add_row(name, *(f"{size / 1e3:.1f}" for ways in crossed.values() for size in ways.values()))
