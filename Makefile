@@ -8,7 +8,7 @@ demo: setup
 	$(BIN)/fedlease demo
 
 test: setup lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

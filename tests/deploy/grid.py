@@ -59,6 +59,9 @@ class FakeGrid:
             for number, node in self.nodes.items()
         ]
 
+    def get_node_ids(self) -> list[int]:
+        return list(self.nodes)
+
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         ids = []
         for message in messages:

@@ -16,12 +16,14 @@ from toys import TARGETS, Toys, altered, crashed, damaged, foreign, raised, sile
 from fedlease.algorithms.registry import build, methods
 from fedlease.core import files
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.progress import Progress
 from fedlease.core.protocols import Message
 from fedlease.core.wire import from_wire, to_wire
 from fedlease.engines.drive import drive
 from fedlease.engines.exchange import SCORE
 from fedlease.engines.flower import Terms
 from fedlease.engines.inprocess import InProcess
+from fedlease.engines.reports import Reports
 
 ROUNDS = 4
 
@@ -277,8 +279,19 @@ def test_what_sites_report_is_shown_if_it_makes_sense(tmp_path: Path) -> None:
     assert (
         sum(s.seconds for s in seen) == 1.0
     )  # sites work side by side: the slowest counts, in both exchanges
-    engine._tell("train", 1, {"a": {"rows": -1, "seconds": float("nan"), "loss": "low"}})
+    Reports(seen.append, "train", 1).tell("a", {"rows": -1, "seconds": float("nan"), "loss": "low"})
     assert (seen[-1].rows, seen[-1].seconds, seen[-1].loss) == (0, 0.0, None)
+
+
+def test_of_places_that_several_clients_share_the_busiest_counts() -> None:
+    seen: list[Progress] = []
+    reports = Reports(seen.append, "train", 1)
+    for client, place, seconds in (("a", "x", 2.0), ("b", "y", 3.0), ("c", "x", 4.0), ("d", "y", 1.0)):
+        scored = {"scored_rows": 5, "scored_seconds": seconds / 4}
+        reports.tell(client, {"rows": 20, "seconds": seconds, "loss": 0.5, "place": place, **scored})
+    assert sum(s.seconds for s in seen) == 6.0  # x: 2 + 4, while y: 3 + 1
+    assert sum(s.seconds for s in seen if s.purpose == "score") == 1.5
+    assert {(s.purpose, s.rows, s.loss) for s in seen} == {("train", 15, 0.5), ("score", 5, None)}
 
 
 def test_tensors_are_bit_equal_on_the_wire() -> None:

@@ -85,10 +85,21 @@ def check_tensorboard(words: Words) -> None:
     assert board.flags.logdir
 
 
+def check_serve(words: Words) -> None:
+    """The command is there, and takes no options that it may not know."""
+    assert (Path(sys.executable).parent / "transformers").is_file()
+    assert words[1:] == ["serve", "served"]
+
+
 def check_benchmark(words: Words) -> None:
     """The script exists and knows the options."""
     known = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / words[1]).read_text())
     assert {word for word in words if word.startswith("--")} <= set(known)
+
+
+def check_ray(words: Words) -> None:
+    scripts = pytest.importorskip("ray.scripts.scripts", reason="Ray is not installed")
+    scripts.cli.commands[words[1]].make_context(words[1], list(words[2:]))
 
 
 CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
@@ -97,10 +108,16 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("fedlease", "sweep"): (check_sweep, "takes hours; test_sweep.py runs a small one"),
     ("fedlease", "deploy"): (check_run, "starts a process a site; test_trial.py runs it"),
     ("fedlease", "run", "examples/flan.toml"): (check_run, "SmolLM2; test_quantized_runs.py runs small ones"),
+    ("fedlease", "run", "--engine", "ray"): (check_run, "starts a Ray; test_ray.py runs on one"),
+    ("fedlease", "resume", "/shared/runs/glue"): (check_fedlease, "a run of the one before"),
+    ("ray", "start"): (check_ray, "a server that stays"),
     ("export",): (lambda words: None, "sets variables for the commands after it"),
     ("flower-superlink",): (check_superlink, "a server that stays; test_trial.py starts it"),
     ("flwr",): (check_flwr, "talks to that server"),
     ("tensorboard",): (check_tensorboard, "a server that stays; test_tracking.py reads what it would show"),
+    ("mkdir", "served"): (lambda words: None, "lays out what the server after it is pointed to"),
+    ("ln",): (lambda words: None, "as the one before"),
+    ("transformers", "serve"): (check_serve, "a server that stays; test_served.py asks it"),
     ("python", "benchmarks/flower_overhead.py"): (check_benchmark, "takes minutes"),
     ("python", "benchmarks/step.py"): (
         check_benchmark,

@@ -24,7 +24,7 @@ def tiny_preset(model: str) -> Preset:
 
     base = {"model": {"name": model, "threads": 1, "precision": "float32"}, "rounds": 3}
     trial = {"rounds": 2, "seed": 7, "data": {"held_out": True}}
-    size = Size("small", base, 12, 6, 2, (0, 1), (1e-3, 1e-2), trial, 2)
+    size = Size("small", base, 12, 6, 2, (0, 1), (1e-3, 1e-2), trial, 2, 6)
     own = {"name": "fedlease", "rank": 2, "warmup_rounds": 1}
     rows = {"FedIT": {"name": "fedit", "rank": 4}, "FedLEASE": own, "top-1": {**own, "top_k": 1}}
     return Preset(

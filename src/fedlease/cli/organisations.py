@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from fedlease.cli.engines import ended_as_by_ctrl_c
 from fedlease.cli.screen import console
 from fedlease.core.errors import FedLeaseError
 
@@ -49,7 +46,7 @@ def deploy(
     def said(line: str) -> None:
         screen.print(line, highlight=False, soft_wrap=True)
 
-    with _ended_as_by_ctrl_c():
+    with ended_as_by_ctrl_c():
         run = go(asked, spec.resolve().parent, folder, tls=tls, said=said)
     screen.print(run_report(run.record))
     said(f"run folder: {run.folder}; what each site holds: {folder / 'sites'}")
@@ -83,7 +80,7 @@ def site(
     rows = known.rows()  # what is wrong with them is said now, not at the first message
     screen.print(f"{len(rows.train)} training and {len(rows.test)} test rows", highlight=False)
     started = Processes(known.state / "logs", environment(known.state / "flower"))
-    with _ended_as_by_ctrl_c(), sockets() as at, started as processes:
+    with ended_as_by_ctrl_c(), sockets() as at, started as processes:
         start_site(processes, known, config, at)
         screen.print(f"working; output goes to {processes.logs}", highlight=False, soft_wrap=True)
         while True:
@@ -94,18 +91,3 @@ def site(
 def _flower_is_there() -> None:
     if find_spec("flwr") is None:
         raise FedLeaseError("Flower is not installed: pip install 'fedlease[flower]'")
-
-
-@contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Leave by the same way when a service manager or a closed terminal ends this process."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

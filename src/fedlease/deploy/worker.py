@@ -18,7 +18,6 @@ import torch
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.files import read_bytes, write_bytes
 from fedlease.core.held import LackingError
-from fedlease.core.progress import Progress
 from fedlease.core.protocols import Fact, Message
 from fedlease.core.rounding import apart
 from fedlease.core.wire import from_wire, to_wire
@@ -29,6 +28,7 @@ from fedlease.deploy.memory import Memories
 from fedlease.deploy.pipe import Told, answer
 from fedlease.deploy.sent import note
 from fedlease.deploy.site_config import SiteConfig, read_site
+from fedlease.deploy.spent import Spent
 from fedlease.engines.exchange import FINISH, SCORE, do_task
 from fedlease.engines.flower_records import FAILED, LACKS
 from fedlease.experiments.prepare import encoded, rows_hash
@@ -44,23 +44,6 @@ Beside = Mapping[str, Any]
 
 
 @dataclass
-class _Report:
-    """What a piece of work came to."""
-
-    rows: int = 0
-    seconds: float = 0.0
-    loss: float | None = None
-
-    def clear(self) -> None:
-        self.rows, self.seconds, self.loss = 0, 0.0, None
-
-    def step(self, step: Progress) -> None:
-        self.rows += step.rows
-        self.seconds += step.seconds
-        self.loss = self.loss if step.loss is None else step.loss
-
-
-@dataclass
 class Worker:
     """Answers for one site. The base model stays loaded; all else it keeps is on disk, so it may be killed.
 
@@ -69,7 +52,7 @@ class Worker:
     """
 
     config: SiteConfig
-    report: _Report = field(default_factory=_Report)
+    spent: Spent = field(default_factory=Spent)
     _loaded: tuple[str, TorchSite, Base] | None = None
 
     def __call__(self, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
@@ -118,7 +101,7 @@ class Worker:
             down, held = memories.arrived(came, version, wire)
         except LackingError:
             return self._noted(Message(), beside, task, 0), {LACKS: 1}
-        self.report.clear()
+        self.spent.clear()
         algorithm, (site, base) = self.config.spec.algorithm(), self._site(str(beside["labels"]))
         if task == FINISH:
             model = algorithm.deploy(down, apart(kept)[0])
@@ -130,10 +113,7 @@ class Worker:
         if task != SCORE:
             memories.remember(beside, keeps, held)
         memories.forget(beside)
-        told: dict[str, str | float] = {"rows": self.report.rows, "seconds": self.report.seconds}
-        if self.report.loss is not None:
-            told["loss"] = self.report.loss
-        return self._noted(up, beside, task, int(down.facts.get("round", 0))), told
+        return self._noted(up, beside, task, int(down.facts.get("round", 0))), self.spent.told()
 
     def _check(self, about: Beside) -> None:
         if about.get("agreement") != agreement(self.config.spec):
@@ -168,7 +148,7 @@ class Worker:
             len(held.labels),
             spec.training,
             spec.seed,
-            self.report.step,
+            self.spent.step,
         )
         return site, base
 

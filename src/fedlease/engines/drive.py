@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -13,15 +13,15 @@ from fedlease.engines.exchange import SCORE, Traffic
 
 
 class Engine(Clients, Protocol):
-    """Clients whose traffic is counted.
+    """Clients whose traffic is counted."""
 
-    Attributes:
-        kept: what a checkpoint needs of every client's private memory: the memory itself, or what names it.
-        holds: the digests of what every client holds of what it was sent.
-    """
+    @property
+    def kept(self) -> Mapping[ClientId, Weights]:
+        """What a checkpoint needs of every client's private memory: the memory itself, or what names it."""
 
-    kept: dict[ClientId, Weights]
-    holds: dict[ClientId, Weights]
+    @property
+    def holds(self) -> Mapping[ClientId, Weights]:
+        """The digests of what every client holds of what it was sent."""
 
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero."""

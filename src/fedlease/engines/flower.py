@@ -6,20 +6,21 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.progress import Progress, Watch, unwatched
+from fedlease.core.progress import Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
 from fedlease.core.rounding import WireForm, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
 from fedlease.engines.flower_messages import to_records
+from fedlease.engines.mailbox import Address, Mailbox
 from fedlease.engines.outgoing import Outgoing, Parcel
 from fedlease.engines.replies import Replies
-from fedlease.engines.roster import Roster
+from fedlease.engines.reports import Reports
 from fedlease.engines.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,28 @@ class Terms:
         deadline: seconds to wait for answers.
         quorum: the share of the sites to be asked whose answers a round needs to count.
         initial_quorum: the same in the first rounds, in which a method gets to know the sites.
+        strict: whoever fails ends the run, as in one process.
     """
 
     deadline: float = 3600.0
     quorum: float = 0.5
     initial_quorum: float = 1.0
+    strict: bool = False
+
+
+class Whereabouts(Protocol):
+    """Who the clients are and where they are now; see `Roster`."""
+
+    @property
+    def mail(self) -> Mailbox:
+        """To ask them by."""
+
+    @property
+    def expected(self) -> Collection[ClientId]:
+        """The names of all."""
+
+    def where(self) -> Mapping[ClientId, Address]:
+        """Return every client that is there now, sorted."""
 
 
 @dataclass
@@ -65,10 +83,11 @@ class Flower:
         holds: the digests of what each site holds of what it was sent, in that version.
         wire: how tensors cross.
         watch: told what sites report of their work.
+        in_full: all is sent, and counted as if it was not where sites would hold it; for simulations.
     """
 
     algorithm: Algorithm[Any]
-    roster: Roster
+    roster: Whereabouts
     uploads: Uploads
     terms: Terms
     about: Mapping[str, str | float]
@@ -77,6 +96,7 @@ class Flower:
     holds: dict[ClientId, Weights] = field(default_factory=dict)
     wire: WireForm = "float32"
     watch: Watch = unwatched
+    in_full: bool = False
     traffic: Traffic = field(default_factory=Traffic)
     _exchanges: int = 0
     _round: int = 0
@@ -95,7 +115,8 @@ class Flower:
         """Ask the sites and return the answers that can be used, sorted by client.
 
         Raises:
-            FedLeaseError: fewer answers than the quorum; the run goes on from its last checkpoint.
+            FedLeaseError: fewer answers than the quorum, or with strict terms one that failed; the run goes
+                on from its last checkpoint.
         """
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
@@ -108,8 +129,7 @@ class Flower:
         came = self._exchange(task, version, parcels)
         for client in came.lacking:
             self.holds.pop(client, None)
-        self._tell(task, number, came.reports)
-        up = {client: unpacked(message, self.wire) for client, message in came.messages.items()}
+        up = {client: unpacked(message, self.wire) for client, message in sorted(came.messages.items())}
         answers, refused = self.uploads.check(task, down, up)
         reasons = came.reasons | refused
         reasons |= dict.fromkeys(self._absent(task, number, down), "cannot be reached")
@@ -125,35 +145,37 @@ class Flower:
         """Send what sites do not hold, then, in the time that is left, all of it to those who lost that."""
         clock, deadline = self.roster.mail.clock, self.terms.deadline
         end = clock.monotonic() + deadline
-        came = self._ask(
-            task, version, {client: parcel.sent for client, parcel in parcels.items()}, parcels, deadline
-        )
-        if not came.lacking:
-            return came
-        log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
-        whole = {client: parcels[client].full for client in came.lacking}
-        return came.then(self._ask(task, version, whole, parcels, max(0.0, end - clock.monotonic())))
+        came = Replies(Reports(self.watch, task, version[0]), self.terms.strict)
+        first = {c: parcel.full if self.in_full else parcel.sent for c, parcel in parcels.items()}
+        self._ask(task, version, first, deadline, came)
+        if came.lacking:
+            log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
+            whole = {client: parcels[client].full for client in came.lacking}
+            self._ask(task, version, whole, max(0.0, end - clock.monotonic()), came)
+        for client, parcel in parcels.items():
+            lacked = client in came.lacking
+            if lacked:
+                self.traffic.count(task, client, parcel.sent, Message(), parcel.sent)
+            if client in came.messages:
+                went = parcel.full if lacked else parcel.sent
+                self.traffic.count(task, client, went, came.messages[client], parcel.full)
+        return came
 
     def _ask(
         self,
         task: str,
         version: tuple[int, ...],
         down: Mapping[ClientId, Message],
-        parcels: Mapping[ClientId, Parcel],
         deadline: float,
-    ) -> Replies:
-        """Send each site its message, read what comes in that many seconds, and count what crossed."""
+        came: Replies,
+    ) -> None:
+        """Send each site its message, and add what comes of it in that many seconds."""
         questions = {
             client: to_records(message, self._beside(task, client, version))
             for client, message in down.items()
         }
-        answers = self.roster.mail.ask(questions, self.roster.where, TASK, str(version[0]), deadline)
-        came = Replies.read(answers)
-        for client, up in came.messages.items():
-            self.traffic.count(task, client, down[client], up, parcels[client].full)
-        for client in came.lacking:
-            self.traffic.count(task, client, down[client], Message(), down[client])
-        return came
+        mail, where = self.roster.mail, self.roster.where
+        came.fail(mail.ask(questions, where, TASK, str(version[0]), deadline, came.arrived).failed)
 
     def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
         """Who was not asked for not being there; once where a round has several tasks."""
@@ -166,15 +188,16 @@ class Flower:
         """What a site needs to know beside the message."""
         return {
             **self.about,
+            "client": client,
             "task": task,
             "kept": self._version(client),
             "safe": self._safe.get(client, ""),
-            "next": _word(version),
+            "next": word(version),
         }
 
     def _version(self, client: ClientId) -> str:
         """The version of its memory that a client is at; empty where it has none."""
-        return _word(self.kept[client][VERSION].tolist()) if client in self.kept else ""
+        return word(self.kept[client][VERSION].tolist()) if client in self.kept else ""
 
     def _demand(
         self, task: str, number: int, answers: Collection[ClientId], reasons: Mapping[ClientId, str]
@@ -196,21 +219,6 @@ class Flower:
                 f"and {needed} are needed (exchange.{key}): {said}"
             )
 
-    def _tell(self, task: str, number: int, reports: Mapping[ClientId, Mapping[str, object]]) -> None:
-        """Pass on what sites report of their work, which may be anything, as far as it makes sense.
-
-        Sites compute side by side, so of their seconds only those of the slowest count.
-        """
-        seconds = {client: _number(report.get("seconds")) for client, report in reports.items()}
-        slowest = max(reports, key=lambda client: (seconds[client], client), default="")
-        for client, report in reports.items():
-            rows = int(_number(report.get("rows")))
-            purpose = "score" if task == SCORE else "train"
-            said = report.get("loss")
-            loss = None if task == SCORE or said != _number(said) else _number(said)
-            spent = seconds[client] if client == slowest else 0.0
-            self.watch(Progress(client, number, purpose, rows, rows, rows, loss, spent))
-
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero.
 
@@ -222,13 +230,7 @@ class Flower:
         return taken
 
 
-def _number(value: object) -> float:
-    """The value if it is a finite number of 0 or more, else 0."""
-    good = isinstance(value, int | float) and math.isfinite(value) and value >= 0
-    return float(value) if good else 0.0  # type: ignore[arg-type]
-
-
-def _word(version: tuple[int, ...] | list[int]) -> str:
+def word(version: tuple[int, ...] | list[int]) -> str:
     """The name of a version: round, session, exchange."""
     number, session, exchange = version
     return f"round-{number:06d}.{session}.{exchange}"

@@ -41,6 +41,14 @@ class Clock(Protocol):
         """Let time pass."""
 
 
+Arrived = Callable[[ClientId, RecordDict], None]
+"""Who is told of an answer as soon as it is there; what it raises ends the asking."""
+
+
+def unheard(client: ClientId, records: RecordDict) -> None:
+    """Tell nobody."""
+
+
 @dataclass
 class Answers:
     """What came of a question: the records of those who answered, and why the others did not."""
@@ -72,6 +80,7 @@ class Mailbox:
         kind: str,
         group: str,
         deadline: float,
+        arrived: Arrived = unheard,
     ) -> Answers:
         """Ask each client once, and again only where its node went away and came back, maybe as another.
 
@@ -81,8 +90,9 @@ class Mailbox:
             kind: Flower's message type.
             group: shown in Flower's logs, e.g. the round.
             deadline: seconds to wait in all.
+            arrived: told of each answer as it comes.
         """
-        asked = _Asked(self.grid, questions, kind, group)
+        asked = _Asked(self.grid, questions, kind, group, arrived)
         end = self.clock.monotonic() + deadline
         while asked.waiting() and (left := end - self.clock.monotonic()) > 0:
             asked.send(where(), left)
@@ -107,6 +117,7 @@ class _Asked:
     questions: Mapping[ClientId, RecordDict]
     kind: str
     group: str
+    arrived: Arrived
     answers: Answers = field(default_factory=Answers)
     sent: dict[str, ClientId] = field(default_factory=dict)
     latest: dict[ClientId, tuple[str, Address]] = field(default_factory=dict)
@@ -162,6 +173,7 @@ class _Asked:
             return False
         else:
             self.answers.records[client] = reply.content
+            self.arrived(client, reply.content)
         return True
 
     def _failed(self, client: ClientId, code: int) -> None:

@@ -49,7 +49,7 @@ def _entry(result: Round, meter: Meter) -> dict[str, Any]:
     return {
         "round": result.number,
         "metrics": {client: dict(scores) for client, scores in result.metrics.items()},
-        "loss": measured.loss,
+        "loss": dict(sorted(measured.loss.items())),  # where clients work side by side, in any order
         "rows": measured.rows,
         "bytes": result.traffic.total(),
         **({"left_out": left_out} if left_out else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 from safetensors.torch import save
 
 from fedlease.core.files import write_bytes
-from fedlease.engines.inprocess import InProcess
-from fedlease.engines.uploads import Uploads
+from fedlease.experiments.engine import Carrier, OneProcess, RunEngine, Start
 from fedlease.experiments.heartbeat import beating
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
@@ -21,12 +21,14 @@ from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
-from fedlease.experiments.store import Checkpoint, History, Store
+from fedlease.experiments.store import ELSEWHERE, Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.experiments.tracking import check, following, remembered
 from fedlease.training.quantization import libraries
 from fedlease.training.shapes import count
 from fedlease.tuner.export import save_lora, save_mixture
+
+IN_PROCESS = OneProcess()
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
     observer: Observer | None = None,
     memory: str | Path | None = None,
     track: Iterable[str] = (),
+    engine: Carrier = IN_PROCESS,
 ) -> Run:
     """Run a federation from its spec to its end.
 
@@ -48,6 +51,7 @@ def run(
         memory: a folder where runs share clients' trainings that are the same in all of them, see
             `fedlease.training.remembered`; None trains everything.
         track: trackers that follow the run: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
+        engine: who carries messages to the clients; `fedlease.deploy.on_ray.OnRay` has them on a Ray cluster.
 
     Returns:
         The finished run: its record, tables and adapters.
@@ -56,6 +60,7 @@ def run(
         FedLeaseError: what the user can put right, in one line.
     """
     beside, track = Path.cwd(), check(track)
+    engine.check()
     if isinstance(spec, str | Path):
         beside = Path(spec).resolve().parent
         spec = read_spec(Path(spec), overrides)
@@ -66,29 +71,41 @@ def run(
     store.check_free()  # before anything is loaded
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
     federation = prepare(spec, places, meter.step, None if memory is None else Path(memory))
-    store.create(_resolved(spec, places, federation))
-    return _go(store, spec, federation, meter, perf_counter() - began, track)
+    store.create(_resolved(spec, places, federation, engine))
+    return _go(store, spec, federation, meter, perf_counter() - began, track, engine)
 
 
 def resume(
     folder: str | Path,
     *,
+    rounds: int | None = None,
     observer: Observer | None = None,
     memory: str | Path | None = None,
     track: Iterable[str] = (),
+    engine: Carrier = IN_PROCESS,
 ) -> Run:
     """Go on with a run from its last checkpoint; the result equals that of a run never stopped, bit for bit.
 
-    Trackers that followed it go on, too; those in ``track`` are told of the rounds that are done.
+    Trackers that followed it go on, too; those in ``track`` are told of the rounds that are done. The engine
+    need not be the one that the run began with.
+
+    Args:
+        folder: of the run.
+        rounds: how many it is to have in all, if more than were asked for, also where it is complete: its
+            weights are then those of a run that was asked for so many at once. None leaves them as they are.
+        observer, memory, track: see `run`.
 
     Raises:
-        FedLeaseError: not a run, or its data or model are no longer the same.
+        FedLeaseError: not a run, its data or model are no longer the same, or fewer rounds than it has.
     """
+    engine.check()
     store, began = Store(Path(folder)), perf_counter()
     track = dict.fromkeys((*remembered(store.folder), *check(track)))
+    if rounds is not None:
+        store.extend(rounds)
     resolved = store.resolved()
     finished = Run(store.folder)
-    if store.has_record() and finished.record["status"] == "complete":
+    if store.has_record() and finished.record["status"] == "complete" and store.long_enough():
         _tell_late(store, finished, track)
         return finished
     spec, places = reopen(store)
@@ -97,7 +114,7 @@ def resume(
     check_model(resolved, federation.base.path, federation.base.fingerprint, store.folder)
     for client, facts in federation.clients.items():
         check_rows(resolved, client, facts["rows_hash"], store.folder)
-    return _go(store, spec, federation, meter, perf_counter() - began, track)
+    return _go(store, spec, federation, meter, perf_counter() - began, track, engine)
 
 
 def _tell_late(store: Store, finished: Run, track: Iterable[str]) -> None:
@@ -112,7 +129,7 @@ def default_name(spec: Spec) -> str:
     return f"{spec.name}-{spec.method['name']}-{spec.seed}"
 
 
-def _resolved(spec: Spec, places: Places, federation: Federation) -> dict[str, Any]:
+def _resolved(spec: Spec, places: Places, federation: Federation, engine: Carrier) -> dict[str, Any]:
     """What was asked for and how it was resolved: no default or preset is left to a later version."""
     return {
         "spec": {**spec.model_dump(mode="json"), "method": spec.settings()},
@@ -121,6 +138,7 @@ def _resolved(spec: Spec, places: Places, federation: Federation) -> dict[str, A
         "plan": asdict(places.plan),
         "model": {"path": federation.base.path, "fingerprint": federation.base.fingerprint},
         "clients": federation.clients,
+        **({} if engine == IN_PROCESS else {"engine": engine.name}),  # what 'fedlease resume' takes again
     }
 
 
@@ -131,6 +149,7 @@ def _go(
     meter: Meter,
     setup: float,
     track: Iterable[str],
+    carrier: Carrier,
 ) -> Run:
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
     with store.locked():
@@ -141,14 +160,12 @@ def _go(
         found = store.load(type(first)) or Checkpoint(0, first, {}, History())
         history, where = found.history, surroundings(libraries(spec.model.quantization))
         history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
-        uploads = Uploads.of(algorithm, federation.base.modules, spec.exchange.norm_factor)
-        wire = spec.exchange.wire
-        engine = InProcess(algorithm, federation.sites, found.kept, uploads, wire, found.holds)
         meter.begin(spec, federation, found.round)
         began = perf_counter()
         with (
             following(store, track, history) as trackers,
             beating(store.folder, found.round, spec.rounds) as heart,
+            carrier.start(Start(store, spec, federation, found, meter.step)) as engine,
         ):
             meter.also(heart, trackers)
             state = go_on(
@@ -156,6 +173,7 @@ def _go(
             )
             _write_adapters(store.folder, federation, state, engine)
             facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+            shutil.rmtree(store.folder / ELSEWHERE, ignore_errors=True)
             store.write_record("complete", history, {**facts, "files": store.sums()})
             trackers.complete()
         meter.end(perf_counter() - began)
@@ -172,7 +190,7 @@ def _facts(federation: Federation, size: int, state: Any) -> dict[str, Any]:
     }
 
 
-def _routing(federation: Federation, state: Any, engine: InProcess, history: History) -> dict[str, Any]:
+def _routing(federation: Federation, state: Any, engine: RunEngine, history: History) -> dict[str, Any]:
     """What the record tells of the experts that clients use at the end; nothing without routers.
 
     It is no part of a checkpoint: a run resumed after its last round finds it anew. The time counts as
@@ -193,7 +211,7 @@ def _routing(federation: Federation, state: Any, engine: InProcess, history: His
     return {"routing": found}
 
 
-def _write_adapters(folder: Path, federation: Federation, state: Any, engine: InProcess) -> None:
+def _write_adapters(folder: Path, federation: Federation, state: Any, engine: RunEngine) -> None:
     """Write what every client uses: a PEFT folder each, stock LoRA where there is a single expert.
 
     Beside them goes what they need and the checkpoint of the base does not hold: the heads, and weights that

@@ -2,12 +2,14 @@
 
 ::
 
-    spec.json              what was asked for and how it was resolved; written first, never changed
+    spec.json              what was asked for and how it was resolved; written first, and changed only
+                           when a run is to have more rounds
     record.json            the one record; rewritten whole after every round; at the end with a hash of
                            every file of the next two
     checkpoint/round-0007  the method's state, what clients keep and hold, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
     progress.json          how far the round is, for who watches; gone when the run is complete
+    elsewhere/             where clients work in other processes: what they keep, a log; gone then, too
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ FORMAT = 1
 TRACKERS = "trackers"
 """What belongs to trackers, in a folder of its own; see `fedlease.experiments.tracking`."""
 
-BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS)
+ELSEWHERE = "elsewhere"
+"""What is shared with other processes in which clients work; see `fedlease.deploy.simulation`."""
+
+BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS, ELSEWHERE)
 """What a run may leave that was stopped before its first checkpoint."""
 
 KEYS = ("spec", "clients", "status", "rounds", "versions")
@@ -142,6 +147,28 @@ class Store:
             FedLeaseError: not a run's folder, or one of another format.
         """
         return self._read("spec.json")
+
+    def extend(self, rounds: int) -> None:
+        """Ask for more rounds in all.
+
+        Raises:
+            FedLeaseError: fewer than are asked for already, or another process runs this run.
+        """
+        resolved = self.resolved()
+        before = int(resolved["spec"]["rounds"])
+        if rounds < before:
+            raise FedLeaseError(
+                f"{self.folder} has {before} rounds: --rounds says how many it is to have in all, "
+                f"and {rounds} are fewer"
+            )
+        if rounds > before:
+            resolved["spec"]["rounds"] = rounds
+            with lock(self.folder):
+                write_json(self.folder / "spec.json", resolved)
+
+    def long_enough(self) -> bool:
+        """Tell whether the record has all rounds that are asked for."""
+        return len(self.record()["rounds"]) >= int(self.resolved()["spec"]["rounds"])
 
     def begun(self) -> bool:
         """Tell whether there is a round to go on from."""

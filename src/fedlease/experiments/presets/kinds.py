@@ -25,6 +25,7 @@ class Size:
         rates: the learning rates to choose from.
         trial: what a trial of a learning rate changes in the spec.
         trial_clients: of every task, in trials.
+        trial_rows: held-out rows that every client of a trial is scored on.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Size:
     rates: tuple[float, ...]
     trial: Values
     trial_clients: int
+    trial_rows: int
 
 
 @dataclass(frozen=True)
