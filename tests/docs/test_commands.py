@@ -127,7 +127,6 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("python", "benchmarks/trainer.py"): (check_benchmark, "takes minutes"),
     ("python", "benchmarks/allocation_scale.py"): (check_benchmark, "takes minutes"),
     ("python", "benchmarks/bytes.py"): (check_benchmark, "takes a minute"),
-    ("python", "benchmarks/wire.py"): (check_benchmark, "takes hours"),
 }
 """What is not run here: how it is checked instead, and why."""
 
