@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 from toy import equal, sites
-from toys import TARGETS, Toys, crashed, silent
+from toys import TARGETS, Toys, crashed, lacking, silent
 
 from fedlease.algorithms.registry import build, methods
 from fedlease.core.rounding import LOST
@@ -117,6 +117,15 @@ def test_a_site_that_lost_what_it_held_is_sent_all_of_it(
     assert more.score["b"]["A"] == usual.score["b"]["A"] + a
     assert more.saved["a"] == usual.saved["a"]
     assert more.saved["b"] == {}
+
+
+def test_a_site_that_lacks_what_it_was_sent_in_full_is_left_out(tmp_path: Path) -> None:
+    there = toys("ffa_lora", tmp_path)
+    there.sites["b"].faults = dict.fromkeys((1, 2), lacking)
+    (done,) = run(there.engine(), "ffa_lora", rounds=1)
+    reason = "says it lacks what it was sent in full"
+    assert [(one.client, one.task, one.reason) for one in done.traffic.left_out] == [("b", "train", reason)]
+    assert there.sites["b"].asked == 3  # to train, again, and to score
 
 
 def test_what_a_silent_site_may_hold_is_sent_again(tmp_path: Path) -> None:

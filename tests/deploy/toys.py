@@ -141,6 +141,11 @@ def damaged(question: Message, answer: Message) -> list[Message]:
     return [answer]
 
 
+def lacking(question: Message, answer: Message) -> list[Message]:
+    """Say that what the question refers to is not there."""
+    return [Message(to_records(Ours(), {LACKS: 1}), reply_to=question)]
+
+
 def foreign(question: Message, answer: Message) -> list[Message]:
     """Records of somebody else's application."""
     answer.content.config_records.clear()
