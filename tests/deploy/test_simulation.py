@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message, RecordDict
 from grid import Clock, FakeGrid, Node
+from safetensors import safe_open
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.rounding import LOST
 from fedlease.deploy import actor
 from fedlease.deploy.simulation import simulated
 from fedlease.engines.mailbox import Mailbox
@@ -102,9 +104,26 @@ def test_it_equals_the_run_in_one_process(method: Any, spec_of: Any, tmp_path: P
     assert run.record["engine"] == "ray"
 
 
+@pytest.mark.parametrize("method", ["feddpa", "ffa_lora"])
+def test_int8_equals_int8_in_one_process(method: str, spec_of: Any, tmp_path: Path) -> None:
+    """The adapters, the bytes, and in the checkpoint what rounding took and what clients hold."""
+    spec = spec_of(method={"name": method, "rank": 2}, rounds=2, exchange={"wire": "int8"})
+    expected = fedlease.run(spec, tmp_path / "one")
+    run = fedlease.run(spec, tmp_path / "two", engine=Elsewhere())
+    assert_same(run, expected)
+    with safe_open(run.folder / "checkpoint" / "round-000002" / "kept.safetensors", "pt") as kept:
+        assert any(LOST in name for name in kept.keys())  # noqa: SIM118
+    if method == "ffa_lora":  # A is frozen
+        assert [sorted(one["bytes"].get("saved", {})) for one in run.record["rounds"]] == [["A"], ["A"]]
+
+
+@pytest.mark.parametrize("wire", ["float32", "int8"])
 @pytest.mark.parametrize("first", [True, False])
-def test_either_engine_goes_on_with_the_others_run(first: bool, spec_of: Any, tmp_path: Path) -> None:
-    spec = spec_of(method={"name": "feddpa", "rank": 2})
+def test_either_engine_goes_on_with_the_others_run(
+    first: bool, wire: str, spec_of: Any, tmp_path: Path
+) -> None:
+    """Also with what rounding took, and what clients hold, which is not on the disk of the other's."""
+    spec = spec_of(method={"name": "feddpa", "rank": 2}, exchange={"wire": wire})
     expected = fedlease.run(spec, tmp_path / "one")
     there = {"engine": Elsewhere()}
     with pytest.raises(KeyboardInterrupt):
@@ -112,6 +131,9 @@ def test_either_engine_goes_on_with_the_others_run(first: bool, spec_of: Any, tm
     run = fedlease.resume(tmp_path / "two", **({} if first else there))
     assert files(run) == files(expected)
     assert run.metrics == expected.metrics
+    assert [one["bytes"] for one in run.record["rounds"]] == [
+        one["bytes"] for one in expected.record["rounds"]
+    ]
 
 
 def test_a_machine_that_does_not_see_the_folder_says_so(spec_of: Any, tmp_path: Path) -> None:

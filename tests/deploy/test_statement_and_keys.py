@@ -46,9 +46,9 @@ def test_what_is_said_to_leave_is_what_leaves(spec_of: Any, tmp_path: Path) -> N
     for task in ("hello", "train", "score"):
         sent = [line for line in lines if line["task"] == task]
         assert stated[task].times == len(sent)
-        parts: dict[tuple[str, tuple[int, ...]], int] = {}
+        parts: dict[tuple[str, tuple[int, ...], str], int] = {}
         for name, tensor in sent[0]["tensors"].items():
-            key = name.rpartition(".")[2], tuple(tensor["shape"])
+            key = name.rpartition(".")[2], tuple(tensor["shape"]), tensor["dtype"]
             parts[key] = parts.get(key, 0) + 1
         assert stated[task].parts == parts
         if task != "score":  # its facts are metrics, which the task names
@@ -62,7 +62,7 @@ def test_every_method_can_be_stated(method: str, spec_of: Any) -> None:
     stated = leaving_of(spec, {"a.query": (8, 4), "a.value": (6, 4)}, "tone-0")
     trains = [one for one in stated if one.task not in ("hello", "score") and one.parts]
     assert bool(trains) == (method != "local_only")
-    assert {kind.removeprefix("first_") for one in trains for kind, _ in one.parts} <= {"A", "B", "router"}
+    assert {kind.removeprefix("first_") for one in trains for kind, *_ in one.parts} <= {"A", "B", "router"}
 
 
 def test_certificates_are_for_the_hosts_and_keys_for_the_owner(tmp_path: Path) -> None:

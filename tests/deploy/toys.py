@@ -12,14 +12,17 @@ from grid import Clock, FakeGrid, Node
 from toy import MODULES, ToySite
 
 from fedlease.algorithms.registry import build
+from fedlease.core.adapter import Modules
+from fedlease.core.held import LackingError
 from fedlease.core.protocols import Message as Ours
+from fedlease.core.rounding import WireForm
 from fedlease.core.weights import Weights
-from fedlease.deploy.memory import Memory
+from fedlease.deploy.memory import Memories, Memory
 from fedlease.deploy.worker import reason
-from fedlease.engines.exchange import SCORE, run_task
+from fedlease.engines.exchange import SCORE, do_task
 from fedlease.engines.flower import Flower, Terms
 from fedlease.engines.flower_messages import from_records, to_records
-from fedlease.engines.flower_records import failure
+from fedlease.engines.flower_records import LACKS, failure
 from fedlease.engines.mailbox import Mailbox
 from fedlease.engines.roster import HELLO, Roster
 from fedlease.engines.uploads import Uploads
@@ -39,6 +42,11 @@ class ToyNode:
     folder: Path
     faults: dict[int, Fault] = field(default_factory=dict)
     asked: int = 0
+    wire: WireForm = "float32"
+
+    def memories(self) -> Memories:
+        """What it keeps lies in a folder of its name, what it holds in one beside it."""
+        return Memories(Memory(self.folder / self.name), Memory(self.folder / f"{self.name}-held"))
 
     def __call__(self, message: Message) -> list[Message]:
         down, beside = from_records(message.content)
@@ -53,12 +61,17 @@ class ToyNode:
         return fault(message, answer) if fault else [answer]
 
     def _work(self, down: Ours, beside: Mapping[str, Any]) -> Any:
-        memory, task = Memory(self.folder / self.name), str(beside["task"])
-        kept = memory.load(str(beside["kept"]))
-        up, keeps = run_task(build(self.method, rank=2), task, down, kept, ToySite(TARGETS[self.name]))
+        memories, task = self.memories(), str(beside["task"])
+        kept = memories.kept.load(str(beside["kept"]))
+        try:
+            came, held = memories.arrived(down, str(beside["kept"]), self.wire)
+        except LackingError:
+            return to_records(Ours(), {LACKS: 1})
+        site = ToySite(TARGETS[self.name])
+        up, keeps = do_task(build(self.method, rank=2), task, came, kept, site, self.wire)
         if task != SCORE:
-            memory.save(str(beside["next"]), keeps)
-        memory.forget({str(beside[key]) for key in ("kept", "safe", "next")})
+            memories.remember(beside, keeps, held)
+        memories.forget(beside)
         return to_records(up, {"rows": 4, "seconds": 0.5, "loss": 0.25})
 
 
@@ -72,18 +85,26 @@ class Toys:
     clock: Clock = field(default_factory=Clock)
     grid: FakeGrid = field(default_factory=FakeGrid)
     sites: dict[str, ToyNode] = field(default_factory=dict)
+    wire: WireForm = "float32"
+    modules: Modules = field(default_factory=lambda: MODULES)
 
     def __post_init__(self) -> None:
         for number, name in enumerate(TARGETS, 10):
-            self.sites[name] = ToyNode(name, self.method, self.folder)
+            self.sites[name] = ToyNode(name, self.method, self.folder, wire=self.wire)
             self.grid.nodes[number] = Node(self.sites[name])
 
-    def engine(self, session: int = 1, kept: Mapping[str, Weights] | None = None) -> Flower:
+    def engine(
+        self,
+        session: int = 1,
+        kept: Mapping[str, Weights] | None = None,
+        holds: Mapping[str, Weights] | None = None,
+    ) -> Flower:
         algorithm = build(self.method, rank=2)
         mail = Mailbox(self.grid, 1.0, self.clock)  # type: ignore[arg-type]
         roster = Roster(mail, tuple(TARGETS), {"run": "toy"}, 30.0)
-        uploads = Uploads.of(algorithm, MODULES, 100.0)
-        return Flower(algorithm, roster, uploads, self.terms, {}, session, dict(kept or {}))
+        uploads = Uploads.of(algorithm, self.modules, 100.0)
+        known = dict(kept or {}), dict(holds or {})
+        return Flower(algorithm, roster, uploads, self.terms, {}, session, *known, self.wire)
 
 
 def silent(question: Message, answer: Message) -> list[Message]:
@@ -118,6 +139,11 @@ def damaged(question: Message, answer: Message) -> list[Message]:
     array = answer.content.array_records["weights"]["all"]
     array.data = array.data[:-1]
     return [answer]
+
+
+def lacking(question: Message, answer: Message) -> list[Message]:
+    """Say that what the question refers to is not there."""
+    return [Message(to_records(Ours(), {LACKS: 1}), reply_to=question)]
 
 
 def foreign(question: Message, answer: Message) -> list[Message]:

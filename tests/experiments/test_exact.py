@@ -46,6 +46,7 @@ KEEPING = {  # methods whose clients hold something between rounds
     "local routers": {"name": "fedlease", "rank": 2, "router": "local", "experts": 2, "warmup_rounds": 1},
     "long warm-up": {"name": "fedlease", "rank": 2, "warmup_rounds": 2},
     "local only": {"name": "local_only", "rank": 2},
+    "in int8": {"name": "fedsa_lora", "rank": 2},
 }
 
 
@@ -94,8 +95,10 @@ def test_stopped_before_any_write_and_resumed_equals_uninterrupted(
     clients = [
         {"name": t, "data": t, "count": 2, "train_rows": 8, "test_rows": 4} for t in ("tone", "answers")
     ]
-    spec = spec_of(method=KEEPING[method], clients=clients)
+    exchange = {"wire": "int8" if method == "in int8" else "float32"}
+    spec = spec_of(method=KEEPING[method], clients=clients, exchange=exchange)
     whole = fedlease.run(spec, tmp_path / "whole")
+    sent = [entry["bytes"] for entry in whole.record["rounds"]]
     left = 0
 
     def dying(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,6 +127,7 @@ def test_stopped_before_any_write_and_resumed_equals_uninterrupted(
         assert again.record["status"] == "complete"
         assert files(folder) == files(whole.folder)
         assert scores(folder) == scores(whole.folder)
+        assert [entry["bytes"] for entry in again.record["rounds"]] == sent
     assert deaths >= 3
 
 

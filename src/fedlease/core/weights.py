@@ -8,6 +8,7 @@ Stacked weights carry experts on a leading axis (``A`` [M, r, d]); the expert in
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor
 from fedlease.core.errors import FedLeaseError
 
 Weights = Mapping[str, Tensor]
+
+DIGEST = 16
+"""Bytes of a `digest`."""
 
 
 def part(name: str) -> str:
@@ -95,3 +99,16 @@ def nbytes(weights: Weights) -> dict[str, int]:
     for name, tensor in weights.items():
         sizes[part(name)] = sizes.get(part(name), 0) + tensor.numel() * tensor.element_size()
     return sizes
+
+
+def items(tensor: Tensor) -> Tensor:
+    """Return the entries of a stacked tensor [M, ., .], flattened [M, n]; another is its only one, [1, n]."""
+    return tensor.reshape(len(tensor) if tensor.dim() == 3 else 1, -1)
+
+
+def digest(tensor: Tensor, about: str = "") -> bytes:
+    """Hash a tensor's shape, dtype and bits, and what is said about it: `DIGEST` bytes."""
+    ready = tensor.detach().contiguous().flatten().view(torch.uint8)
+    hashed = hashlib.blake2b(f"{tuple(tensor.shape)}{tensor.dtype}{about}".encode(), digest_size=DIGEST)
+    hashed.update(ready.numpy().data)
+    return hashed.digest()

@@ -23,10 +23,10 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_bytes
 from fedlease.core.protocols import ClientId
 from fedlease.core.protocols import Message as Ours
-from fedlease.core.rounding import packed, unpacked
+from fedlease.core.rounding import unpacked
 from fedlease.deploy.memory import Memory
 from fedlease.deploy.spent import Spent
-from fedlease.engines.exchange import SCORE, run_task
+from fedlease.engines.exchange import SCORE, do_task
 from fedlease.engines.flower_messages import from_records, to_records
 from fedlease.engines.flower_records import failure
 from fedlease.experiments.prepare import Federation, prepare
@@ -99,11 +99,11 @@ class Serving:
         kept = memory.load(str(beside["kept"]))
         self.spent.clear()
         site = self.federation.sites[client]
-        up, keeps = run_task(self.federation.algorithm, name, unpacked(down, wire), kept, site)
+        up, keeps = do_task(self.federation.algorithm, name, unpacked(down, wire), kept, site, wire)
         if name != SCORE:
             memory.save(str(beside["next"]), keeps)
         memory.forget({str(beside[key]) for key in ("kept", "safe", "next")})
-        return packed(up, wire), {**self.spent.told(), "place": f"{socket.gethostname()}:{os.getpid()}"}
+        return up, {**self.spent.told(), "place": f"{socket.gethostname()}:{os.getpid()}"}
 
 
 @lru_cache(maxsize=1)

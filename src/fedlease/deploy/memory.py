@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import write_bytes
+from fedlease.core.held import restored
+from fedlease.core.protocols import Message
+from fedlease.core.rounding import WireForm, unpacked
 from fedlease.core.weights import Weights
 
 
@@ -68,3 +72,49 @@ class Memory:
         if not re.fullmatch(r"[a-z0-9.-]+", version) or ".." in version:  # it comes from outside
             raise FedLeaseError(f"the server asks for the version {version!r}, which is no name of one")
         return self.folder / f"{version}.safetensors"
+
+
+@dataclass(frozen=True)
+class Memories:
+    """The two memories a site has of a run; the server names the version of both.
+
+    Attributes:
+        kept: what the method keeps, and what rounding took from uploads: it must not be lost.
+        held: what the server sent last under each name, which it does not send again. If it is lost the
+            server sends all of it.
+    """
+
+    kept: Memory
+    held: Memory
+
+    @classmethod
+    def of(cls, state: Path, run: str) -> Memories:
+        """Those of a run in a site's folder."""
+        return cls(Memory(state / "kept" / run), Memory(state / "held" / run))
+
+    def arrived(self, came: Message, version: str, wire: WireForm) -> tuple[Message, Weights]:
+        """Return a message as methods see it, and what the site holds with it.
+
+        Raises:
+            LackingError: the site does not hold what the message refers to.
+        """
+        try:
+            held = self.held.load(version)
+        except FedLeaseError:
+            held = {}
+        message = restored(unpacked(came, wire), held)
+        return message, {**held, **message.weights}
+
+    def remember(self, beside: Mapping[str, Any], kept: Weights, held: Weights) -> None:
+        """Write the version that the server calls ``next``.
+
+        Raises:
+            FedLeaseError: the disk is full, or cannot be written to; earlier versions stay.
+        """
+        self.held.save(str(beside["next"]), held)
+        self.kept.save(str(beside["next"]), kept)
+
+    def forget(self, beside: Mapping[str, Any]) -> None:
+        """Remove the versions that the server does not name."""
+        for memory in (self.kept, self.held):
+            memory.forget({str(beside[key]) for key in ("kept", "safe", "next")})

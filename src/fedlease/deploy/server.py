@@ -89,6 +89,7 @@ def _run(
         {**about, "labels": json.dumps(counts)},
         session=len(found.history.sessions),
         kept=dict(found.kept),
+        holds=dict(found.holds),
         wire=exchange.wire,
         watch=meter.step,
     )

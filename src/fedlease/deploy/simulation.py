@@ -13,12 +13,13 @@ import torch
 
 from fedlease.core.adapter import Model
 from fedlease.core.protocols import Algorithm, ClientId, Message
-from fedlease.core.rounding import packed, unpacked
+from fedlease.core.rounding import apart
 from fedlease.core.weights import Weights
 from fedlease.deploy.actor import digest, memory_of
 from fedlease.engines.exchange import Traffic
 from fedlease.engines.flower import VERSION, Flower, Terms, word
 from fedlease.engines.mailbox import Address, Mailbox
+from fedlease.engines.outgoing import Outgoing
 from fedlease.experiments.engine import Start
 from fedlease.experiments.store import ELSEWHERE
 
@@ -58,7 +59,9 @@ class Simulated:
     """The `RunEngine` of clients that work in other processes, which share the run's folder with this one.
 
     What clients keep is on disk in ``elsewhere/SESSION/CLIENT``, in versions as at a real site. A
-    checkpoint holds it as that of a run in one process does, so either goes on with the other's.
+    checkpoint holds it as that of a run in one process does, so either goes on with the other's. What
+    they are sent is on nobody's disk: they are sent all of it each time, and what sites would hold is counted
+    as spared, as in one process.
 
     Attributes:
         algorithm: the method.
@@ -82,15 +85,20 @@ class Simulated:
         """What every client keeps, read back from its disk."""
         return {client: self._kept(client) for client in sorted(self.flower.kept)}
 
+    @property
+    def holds(self) -> dict[ClientId, Weights]:
+        """See `Flower`."""
+        return self.flower.holds
+
     def each(self, task: str, down: Mapping[ClientId, Message]) -> dict[ClientId, Message]:
         """See `Flower.each`."""
         return self.flower.each(task, down)
 
     def deployed(self, state: Any, client: ClientId) -> Model:
         """Return the model that a client uses at a state of the method, put together from what reaches it."""
-        wire = self.flower.wire
-        down = unpacked(packed(self.algorithm.serve(state, client), wire), wire)
-        return self.algorithm.deploy(down, self._kept(client) if client in self.flower.kept else {})
+        down = Outgoing(self.flower.wire).parcel(self.algorithm.serve(state, client), {}).arrived
+        kept = self._kept(client) if client in self.flower.kept else {}
+        return self.algorithm.deploy(down, apart(kept)[0])
 
     def take_traffic(self) -> Traffic:
         """See `Flower.take_traffic`."""
@@ -120,7 +128,9 @@ def simulated(start: Start, mail: Mailbox) -> Iterator[Simulated]:
         {"folder": str(folder), "spec": digest(folder), "session": session},
         session,
         kept,
+        dict(start.found.holds),
         start.spec.exchange.wire,
         start.watch,
+        in_full=True,
     )
     yield Simulated(algorithm, flower, folder, session)

@@ -9,7 +9,7 @@ import torch
 
 from fedlease.core.adapter import Learn, Model, Modules
 from fedlease.core.protocols import ClientId, Message, Metrics
-from fedlease.core.rounding import WireForm, packed
+from fedlease.core.rounding import SCALE, WireForm, packed
 from fedlease.core.seeds import generator
 from fedlease.core.weights import Weights, module, part
 from fedlease.deploy.sent import describe
@@ -27,14 +27,14 @@ class Leaving:
     Attributes:
         task: its name.
         times: how often in the run.
-        parts: (part, shape) -> in how many modules.
+        parts: (part, shape, dtype) -> in how many modules.
         facts: the names of plain numbers and words that go with it.
         bytes: of one message, tensors and facts.
     """
 
     task: str
     times: int
-    parts: dict[tuple[str, tuple[int, ...]], int]
+    parts: dict[tuple[str, tuple[int, ...], str], int]
     facts: tuple[str, ...]
     bytes: int
 
@@ -61,9 +61,10 @@ def leaving_of(spec: Spec, modules: Modules, client: ClientId) -> list[Leaving]:
     found = [Leaving("hello", 1, {}, hello, 0)]
     for task, messages in watched.seen.items():
         largest = max(messages, key=lambda message: describe(message)["bytes"])
-        parts: dict[tuple[str, tuple[int, ...]], int] = {}
+        parts: dict[tuple[str, tuple[int, ...], str], int] = {}
         for name, tensor in largest.weights.items():
-            key = part(name), tuple(tensor.shape)
+            kind = f"scale of {part(name)}" if name.startswith(SCALE) else part(name)
+            key = kind, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
             parts[key] = parts.get(key, 0) + 1
         facts = ("metrics",) if task == "score" else tuple(largest.facts)
         found.append(Leaving(task, len(messages), parts, facts, describe(largest)["bytes"]))
@@ -78,8 +79,8 @@ def said(config: SiteConfig) -> list[str]:
     ]
     for one in leaving(config):
         tensors = [
-            f"{count} x {kind} {config.spec.exchange.wire} {'x'.join(map(str, shape))}"
-            for (kind, shape), count in sorted(one.parts.items())
+            f"{count} x {kind} {dtype} {'x'.join(map(str, shape))}"
+            for (kind, shape, dtype), count in sorted(one.parts.items())
         ]
         what = ", ".join([*tensors, *one.facts]) or "that it is done"
         size = f", {one.bytes:,} bytes each" if one.parts else ""

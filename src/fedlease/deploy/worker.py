@@ -17,19 +17,20 @@ import torch
 
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.files import read_bytes, write_bytes
+from fedlease.core.held import LackingError
 from fedlease.core.protocols import Fact, Message
-from fedlease.core.rounding import packed, unpacked
+from fedlease.core.rounding import apart
 from fedlease.core.wire import from_wire, to_wire
 from fedlease.core.wired import Wired
 from fedlease.deploy.agreement import agreement, model_files
 from fedlease.deploy.finish import finished
-from fedlease.deploy.memory import Memory
+from fedlease.deploy.memory import Memories
 from fedlease.deploy.pipe import Told, answer
 from fedlease.deploy.sent import note
 from fedlease.deploy.site_config import SiteConfig, read_site
 from fedlease.deploy.spent import Spent
-from fedlease.engines.exchange import FINISH, SCORE, run_task
-from fedlease.engines.flower_records import FAILED
+from fedlease.engines.exchange import FINISH, SCORE, do_task
+from fedlease.engines.flower_records import FAILED, LACKS
 from fedlease.experiments.prepare import encoded, rows_hash
 from fedlease.training.base import Base, load_base
 from fedlease.training.resident import Resident
@@ -59,8 +60,7 @@ class Worker:
         try:
             if kind == "hello":
                 return kind, to_wire(self.hello(beside)), {}
-            wire = self.config.spec.exchange.wire
-            up, told = self.work(unpacked(from_wire(wired), wire), beside)
+            up, told = self.work(from_wire(wired), beside)
             return kind, to_wire(up), told
         except Exception as error:  # whatever it is, only `reason` leaves the site
             return FAILED, None, {FAILED: reason(error)}
@@ -84,29 +84,35 @@ class Worker:
         }
         return self._noted(Message({}, said), about, "hello", 0)
 
-    def work(self, down: Message, beside: Beside) -> tuple[Message, dict[str, str | float]]:
+    def work(self, came: Message, beside: Beside) -> tuple[Message, dict[str, str | float]]:
         """Do a task; return what goes up, and what is reported beside it: rows, seconds and the loss.
+
+        Where the message refers to what the site no longer holds, nothing is done but saying so.
 
         Raises:
             FedLeaseError: the server follows another specification, what the site kept is gone, or it cannot
                 be written. Then nothing has changed.
         """
         self._check(beside)
-        task, memory = str(beside["task"]), Memory(self.config.state / "kept" / _folder(beside))
-        kept = memory.load(str(beside["kept"]))
+        task, memories = str(beside["task"]), Memories.of(self.config.state, _folder(beside))
+        version, wire = str(beside["kept"]), self.config.spec.exchange.wire
+        kept = memories.kept.load(version)
+        try:
+            down, held = memories.arrived(came, version, wire)
+        except LackingError:
+            return self._noted(Message(), beside, task, 0), {LACKS: 1}
         self.spent.clear()
         algorithm, (site, base) = self.config.spec.algorithm(), self._site(str(beside["labels"]))
         if task == FINISH:
-            model = algorithm.deploy(down, kept)
+            model = algorithm.deploy(down, apart(kept)[0])
             write = save_lora if model.adapter.experts == 1 else save_mixture
             folder = self.config.state / "adapters" / _folder(beside)
             write(model, folder, base.path, None if base.heads else "CAUSAL_LM")
             return self._noted(Message({}, finished(site, model)), beside, task, 0), {}
-        up, keeps = run_task(algorithm, task, down, kept, site)
+        up, keeps = do_task(algorithm, task, down, kept, site, wire)
         if task != SCORE:
-            memory.save(str(beside["next"]), keeps)
-        memory.forget({str(beside[key]) for key in ("kept", "safe", "next")})
-        up = packed(up, self.config.spec.exchange.wire)
+            memories.remember(beside, keeps, held)
+        memories.forget(beside)
         return self._noted(up, beside, task, int(down.facts.get("round", 0))), self.spent.told()
 
     def _check(self, about: Beside) -> None:

@@ -19,6 +19,10 @@ class Engine(Clients, Protocol):
     def kept(self) -> Mapping[ClientId, Weights]:
         """What a checkpoint needs of every client's private memory: the memory itself, or what names it."""
 
+    @property
+    def holds(self) -> Mapping[ClientId, Weights]:
+        """The digests of what every client holds of what it was sent."""
+
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero."""
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from flwr.app import RecordDict
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Watch, unwatched
 from fedlease.core.protocols import Algorithm, ClientId, Message
-from fedlease.core.rounding import WireForm, packed, unpacked
+from fedlease.core.rounding import WireForm, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import FINISH, SCORE, LeftOut, Traffic
-from fedlease.engines.flower_messages import from_records, to_records
+from fedlease.engines.flower_messages import to_records
 from fedlease.engines.mailbox import Address, Mailbox
+from fedlease.engines.outgoing import Outgoing, Parcel
+from fedlease.engines.replies import Replies
 from fedlease.engines.reports import Reports
 from fedlease.engines.uploads import Uploads
+
+log = logging.getLogger(__name__)
 
 TASK = "train.task"
 """Flower's message type for a task of a method; which one is said beside the message."""
@@ -76,8 +80,10 @@ class Flower:
         about: what goes beside every message: the run and what the sites need to know of it.
         session: a number that no earlier start of this run had.
         kept: client -> `VERSION`.
+        holds: the digests of what each site holds of what it was sent, in that version.
         wire: how tensors cross.
         watch: told what sites report of their work.
+        in_full: all is sent, and counted as if it was not where sites would hold it; for simulations.
     """
 
     algorithm: Algorithm[Any]
@@ -87,8 +93,10 @@ class Flower:
     about: Mapping[str, str | float]
     session: int = 1
     kept: dict[ClientId, Weights] = field(default_factory=dict)
+    holds: dict[ClientId, Weights] = field(default_factory=dict)
     wire: WireForm = "float32"
     watch: Watch = unwatched
+    in_full: bool = False
     traffic: Traffic = field(default_factory=Traffic)
     _exchanges: int = 0
     _round: int = 0
@@ -113,46 +121,61 @@ class Flower:
         self._exchanges += 1
         number = max((int(m.facts.get("round", 0)) for m in down.values()), default=0)
         version = (number, self.session, self._exchanges)
-        down = {client: packed(message, self.wire) for client, message in sorted(down.items())}
-        questions = {
-            client: to_records(message, self._beside(task, client, version))
-            for client, message in down.items()
+        outgoing = Outgoing(self.wire)
+        parcels = {
+            client: outgoing.parcel(message, self.holds.get(client, {}))
+            for client, message in sorted(down.items())
         }
-        reports = Reports(self.watch, task, number)
-        reasons, up = dict[ClientId, str](), dict[ClientId, Message]()
-
-        def arrived(client: ClientId, records: RecordDict) -> None:
-            try:
-                up[client], report = from_records(records)
-            except FedLeaseError as error:
-                self._fail(task, number, reasons, {client: str(error)})
-            else:
-                reports.tell(client, report)
-
-        mail, deadline = self.roster.mail, self.terms.deadline
-        failed = mail.ask(questions, self.roster.where, TASK, str(number), deadline, arrived).failed
-        self._fail(task, number, reasons, failed)
-        up = dict(sorted(up.items()))
-        for client, message in up.items():
-            self.traffic.count(task, client, down[client], message)
-        up = {client: unpacked(message, self.wire) for client, message in up.items()}
+        came = self._exchange(task, version, parcels)
+        for client in came.lacking:
+            self.holds.pop(client, None)
+        up = {client: unpacked(message, self.wire) for client, message in sorted(came.messages.items())}
         answers, refused = self.uploads.check(task, down, up)
-        reasons |= refused
+        reasons = came.reasons | refused
         reasons |= dict.fromkeys(self._absent(task, number, down), "cannot be reached")
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(reasons.items())]
         if task not in (SCORE, FINISH):
             self.kept |= {client: {VERSION: torch.tensor(version)} for client in answers}
+            for client in answers:
+                self.holds[client] = {**self.holds.get(client, {}), **parcels[client].digests}
             self._demand(task, number, answers, reasons)
         return answers
 
-    def _fail(
-        self, task: str, number: int, reasons: dict[ClientId, str], failed: Mapping[ClientId, str]
+    def _exchange(self, task: str, version: tuple[int, ...], parcels: Mapping[ClientId, Parcel]) -> Replies:
+        """Send what sites do not hold, then, in the time that is left, all of it to those who lost that."""
+        clock, deadline = self.roster.mail.clock, self.terms.deadline
+        end = clock.monotonic() + deadline
+        came = Replies(Reports(self.watch, task, version[0]), self.terms.strict)
+        first = {c: parcel.full if self.in_full else parcel.sent for c, parcel in parcels.items()}
+        self._ask(task, version, first, deadline, came)
+        if came.lacking:
+            log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
+            whole = {client: parcels[client].full for client in came.lacking}
+            self._ask(task, version, whole, max(0.0, end - clock.monotonic()), came)
+        for client, parcel in parcels.items():
+            lacked = client in came.lacking
+            if lacked:
+                self.traffic.count(task, client, parcel.sent, Message(), parcel.sent)
+            if client in came.messages:
+                went = parcel.full if lacked else parcel.sent
+                self.traffic.count(task, client, went, came.messages[client], parcel.full)
+        return came
+
+    def _ask(
+        self,
+        task: str,
+        version: tuple[int, ...],
+        down: Mapping[ClientId, Message],
+        deadline: float,
+        came: Replies,
     ) -> None:
-        """Note who gave no answer, and why; with strict terms that is the end."""
-        reasons |= failed
-        if failed and self.terms.strict:
-            said = "; ".join(f"client {client} {why}" for client, why in sorted(failed.items()))
-            raise FedLeaseError(f"task {task}, round {number}: {said}")
+        """Send each site its message, and add what comes of it in that many seconds."""
+        questions = {
+            client: to_records(message, self._beside(task, client, version))
+            for client, message in down.items()
+        }
+        mail, where = self.roster.mail, self.roster.where
+        came.fail(mail.ask(questions, where, TASK, str(version[0]), deadline, came.arrived).failed)
 
     def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
         """Who was not asked for not being there; once where a round has several tasks."""

@@ -15,6 +15,9 @@ from fedlease.core.wired import Wired
 FAILED = "failed"
 """The key under which a site says why it gives no answer."""
 
+LACKS = "lacks"
+"""Beside an empty answer: the site does not hold what the question refers to, and is to be sent all of it."""
+
 Beside = Mapping[str, str | int | float]
 """Plain values that go with a message and that no method sees."""
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from fedlease.core.adapter import Model
 from fedlease.core.protocols import Algorithm, ClientId, Message, Site
-from fedlease.core.rounding import WireForm, packed, unpacked
+from fedlease.core.rounding import WireForm, apart, unpacked
 from fedlease.core.weights import Weights
-from fedlease.engines.exchange import LeftOut, Traffic, run_task
+from fedlease.engines.exchange import SCORE, LeftOut, Traffic, do_task
+from fedlease.engines.outgoing import Outgoing
 from fedlease.engines.uploads import Uploads
 
 
@@ -18,6 +19,8 @@ class InProcess:
 
     Attributes:
         kept: every client's private memory, what a real site would hold on its own disk.
+        holds: the digests of what each client was last sent, which is not sent again; the tensors themselves
+            need not be here, for whatever arrives is made from what is sent.
         traffic: what was exchanged since the last `take_traffic`.
         wire: how tensors cross between server and clients, as if they were apart.
     """
@@ -29,11 +32,13 @@ class InProcess:
         kept: Mapping[ClientId, Weights] | None = None,
         uploads: Uploads | None = None,
         wire: WireForm = "float32",
+        holds: Mapping[ClientId, Weights] | None = None,
     ) -> None:
         self._algorithm = algorithm
         self._uploads = uploads or Uploads()
         self._sites = dict(sorted(sites.items()))
         self.kept: dict[ClientId, Weights] = dict(kept or {})
+        self.holds: dict[ClientId, Weights] = dict(holds or {})
         self.traffic = Traffic()
         self.wire: WireForm = wire
 
@@ -45,26 +50,30 @@ class InProcess:
     def each(self, task: str, down: Mapping[ClientId, Message]) -> dict[ClientId, Message]:
         """Do the task at every client named, in the order of their names.
 
-        A refused answer counts as none: what the client kept stays as it was.
+        A refused answer counts as none: what the client kept stays as it was, and what it was sent is not
+        known to be there.
         """
-        came, keeps = {}, {}
+        came, keeps, holds = {}, {}, {}
+        outgoing = Outgoing(self.wire)
         for client in sorted(down):
-            kept, question = self.kept.get(client, {}), packed(down[client], self.wire)
-            up, keeps[client] = run_task(
-                self._algorithm, task, unpacked(question, self.wire), kept, self._sites[client]
-            )
-            answer = packed(up, self.wire)
-            self.traffic.count(task, client, question, answer)
-            came[client] = unpacked(answer, self.wire)
+            held = self.holds.get(client, {})
+            parcel = outgoing.parcel(down[client], held)
+            kept, site = self.kept.get(client, {}), self._sites[client]
+            up, keeps[client] = do_task(self._algorithm, task, parcel.arrived, kept, site, self.wire)
+            holds[client] = {**held, **parcel.digests}
+            self.traffic.count(task, client, parcel.sent, up, parcel.full)
+            came[client] = unpacked(up, self.wire)
         answers, refused = self._uploads.check(task, down, came)
         self.kept |= {client: keeps[client] for client in answers}
+        if task != SCORE:  # scoring leaves nothing behind
+            self.holds |= {client: holds[client] for client in answers}
         self.traffic.left_out += [LeftOut(client, task, why) for client, why in sorted(refused.items())]
         return answers
 
     def deployed(self, state: Any, client: ClientId) -> Model:
         """Return the model that a client uses at a state of the method, put together from what reaches it."""
-        down = packed(self._algorithm.serve(state, client), self.wire)
-        return self._algorithm.deploy(unpacked(down, self.wire), self.kept.get(client, {}))
+        down = Outgoing(self.wire).parcel(self._algorithm.serve(state, client), {}).arrived
+        return self._algorithm.deploy(down, apart(self.kept.get(client, {}))[0])
 
     def take_traffic(self) -> Traffic:
         """Return what was counted so far and start again at zero."""

@@ -84,5 +84,6 @@ class OneProcess:
     @contextmanager
     def start(self, start: Start) -> Iterator[RunEngine]:
         """See `Carrier`."""
-        federation, wire = start.federation, start.spec.exchange.wire
-        yield InProcess(federation.algorithm, federation.sites, start.found.kept, start.uploads, wire)
+        federation, found, wire = start.federation, start.found, start.spec.exchange.wire
+        algorithm, sites = federation.algorithm, federation.sites
+        yield InProcess(algorithm, sites, found.kept, start.uploads, wire, found.holds)

@@ -19,7 +19,8 @@ class ExchangeSpec(Table):
     Attributes:
         norm_factor: an upload of a norm so many times the median of its round is refused; None refuses none.
         wire: how tensors cross between server and clients: ``"bfloat16"`` halves the bytes and rounds each
-            number by at most 1 part in 256 each way.
+            number by at most 1 part in 256 each way; ``"int8"`` sends a little over a quarter and makes good
+            in the next upload what rounding took from one.
         deadline: seconds that the answers to one task are awaited, and the sites before the first round.
         quorum: the share of the clients asked whose answers a round needs; with fewer the run stops.
         initial_quorum: the same for the sites to begin with and for the rounds of a method's first phase.

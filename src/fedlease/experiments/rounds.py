@@ -35,7 +35,7 @@ def go_on(
         entry = _entry(result, meter)
         history.rounds.append(entry)
         wrote = perf_counter()
-        store.save(Checkpoint(result.number, state, engine.kept, history))
+        store.save(Checkpoint(result.number, state, engine.kept, history, engine.holds))
         store.write_record("running", history, facts(state))
         meter.round(entry, perf_counter() - wrote)
     return state

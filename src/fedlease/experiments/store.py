@@ -6,7 +6,7 @@
                            when a run is to have more rounds
     record.json            the one record; rewritten whole after every round; at the end with a hash of
                            every file of the next two
-    checkpoint/round-0007  the method's state, what clients keep, and the record so far
+    checkpoint/round-0007  the method's state, what clients keep and hold, and the record so far
     adapters/CLIENT        what every client uses at the end: a PEFT folder; heads/ beside them
     progress.json          how far the round is, for who watches; gone when the run is complete
     elsewhere/             where clients work in other processes: what they keep, a log; gone then, too
@@ -31,6 +31,7 @@ from fedlease.core.files import read_bytes, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
 from fedlease.experiments import heartbeat
+from fedlease.experiments.holdings import Holdings
 from fedlease.experiments.lock import NAME as LOCK
 from fedlease.experiments.lock import lock
 
@@ -61,12 +62,21 @@ class History:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a run goes on from after ``round`` rounds."""
+    """Everything a run goes on from after ``round`` rounds.
+
+    Attributes:
+        round: rounds done.
+        state: the method's.
+        kept: every client's private memory, or what names it.
+        history: what the record tells so far.
+        holds: the digests of what every client holds of what it was sent, which is not sent again.
+    """
 
     round: int
     state: Any
     kept: Mapping[ClientId, Weights]
     history: History
+    holds: Mapping[ClientId, Weights] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -236,6 +246,7 @@ class Store:
             partial.mkdir(parents=True)
             save_value(checkpoint.state, partial, "state")
             save_value(_Kept(checkpoint.round, kept), partial, "kept")
+            save_value(Holdings.of(checkpoint.holds), partial, "holds")
             write_json(partial / "history.json", asdict(checkpoint.history))
             partial.rename(final)
             for older in self._checkpoints()[:-1]:
@@ -249,8 +260,12 @@ class Store:
         if not found:
             return None
         kept = load_value(_Kept, found[-1], "kept")
+        holds = {}
+        if (found[-1] / "holds.json").is_file():  # a run of before has none: all is sent once more
+            holds = load_value(Holdings, found[-1], "holds").apart()
         history = History(**read_json(found[-1] / "history.json"))
-        return Checkpoint(kept.round, load_value(kind, found[-1], "state"), kept.weights, history)
+        state = load_value(kind, found[-1], "state")
+        return Checkpoint(kept.round, state, kept.weights, history, holds)
 
     def _checkpoint(self, round: int) -> Path:
         return self.folder / "checkpoint" / f"round-{round:06d}"

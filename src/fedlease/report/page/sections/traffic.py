@@ -11,7 +11,7 @@ from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown, key
 from fedlease.report.summary import human
 
-WAYS = {"up": "up", "down": "down", "score": "down, to be scored"}
+WAYS = {"up": "up", "down": "down", "score": "down, to be scored", "saved": "not sent, for clients held it"}
 
 
 def make(report: Report) -> Html:
@@ -40,7 +40,12 @@ def make(report: Report) -> Html:
         Column("in all"),
         Column("a round and client"),
     ]
-    rows = [_row(run, way, sent[run.name][way], parts) for run in report.runs for way in WAYS]
+    rows = [
+        _row(run, way, sent[run.name][way], parts)
+        for run in report.runs
+        for way in WAYS
+        if way != "saved" or sent[run.name][way]
+    ]
     note = "A model that is sent only to be scored is counted apart: a client in use would hold it already."
     return both(
         figure("Sent over the whole run, all clients together", chart, patches(parts)),
