@@ -23,7 +23,7 @@ from fedlease.core.files import read_json
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'fedlease[ray]'")
 pytestmark = pytest.mark.slow
 
-ROUNDS, DONE = 20, 1500.0
+ROUNDS, DONE = 20, 500.0
 
 
 def test_it_equals_the_run_in_one_process(spec_of: Any, tmp_path: Path, ended: None) -> None:
@@ -71,7 +71,7 @@ def test_interrupted_and_killed_it_goes_on_and_leaves_no_process(
     done = rounds(out)
     assert 1 < done < ROUNDS
     run = fedlease.resume(out, engine=Asked(None, None, None).goes_on(out))
-    assert_same(run, fedlease.run(spec, tmp_path / "one"))
+    assert_same(run, fedlease.run(path, tmp_path / "one"))
     assert [one["from_round"] for one in run.record["sessions"]][-1] == done + 1
 
 
