@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,26 @@ def test_it_equals_the_run_in_one_process(spec_of: Any, tmp_path: Path, ended: N
     assert_same(run, expected)
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command; what a test that fails leaves of it is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fedlease", *map(str, arguments)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=env, preexec_fn=heeding, **pipes))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
 def test_interrupted_and_killed_it_goes_on_and_leaves_no_process(
-    spec_of: Any, tmp_path: Path, ended: None
+    spec_of: Any, tmp_path: Path, ended: None, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     spec = spec_of(rounds=ROUNDS, score_every=ROUNDS, method={"name": "feddpa", "rank": 2})
     path, out = tmp_path / "spec.toml", tmp_path / "two"
@@ -55,13 +73,6 @@ def test_interrupted_and_killed_it_goes_on_and_leaves_no_process(
     run = fedlease.resume(out, engine=Asked(None, None, None).goes_on(out))
     assert_same(run, fedlease.run(path, tmp_path / "one"))
     assert [one["from_round"] for one in run.record["sessions"]][-1] == done + 1
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "fedlease", *map(str, arguments)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=env, preexec_fn=heeding, **pipes)  # type: ignore[call-overload,no-any-return]
 
 
 def heeding() -> None:
