@@ -243,6 +243,19 @@ def test_a_name_is_only_the_one_its_key_was_registered_for(
     assert "node 13 is turned away: it says it is 'stranger', which is no client" in caplog.text
 
 
+def test_a_site_that_goes_away_over_the_first_question_is_asked_when_it_is_back(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    node = toys.grid.nodes[11]
+    answers, node.handler = node.handler, lambda message: []
+
+    def back() -> None:
+        node.handler, node.since = answers, "2"
+
+    toys.clock.then.append((7.0, back))
+    assert toys.engine().ids == ("a", "b", "c", "d")
+    assert toys.clock.now < 10  # of the 30 s that a node has to answer
+
+
 def test_a_node_that_says_nothing_holds_nobody_up_twice(tmp_path: Path) -> None:
     toys = Toys("fedit", tmp_path)
     toys.grid.nodes[99] = Node(lambda message: [])

@@ -50,25 +50,37 @@ class Roster:
 
     def where(self) -> dict[ClientId, Address]:
         """Return every site that is there now, sorted; asks nodes that are new."""
-        nodes = {Address(n.node_id, n.last_activated_at): n for n in self.mail.grid.get_nodes()}
+        nodes = self._nodes()
         new = {str(place.node): place for place in nodes if place not in self._known}
         if new:
-            question: Mapping[str, RecordDict] = {
-                key: to_records(Message(), self.about) for key in sorted(new)
-            }
-            answers = self.mail.ask(question, lambda: new, HELLO, "", self.deadline)
-            for key, place in sorted(new.items()):
-                if key in answers.records:
-                    self._known[place] = self._introduce(nodes[place], answers.records[key])
-                else:
-                    self._known[place] = None  # until it is started again
-                    log.warning("node %s did not say who it is: it %s", key, answers.failed[key])
+            self._ask(new, nodes)
         there: dict[ClientId, Address] = {}
         for place in sorted(nodes, key=lambda place: (place.since, place.node)):
             client = self._known.get(place)
             if client is not None:
                 there[client] = place
         return dict(sorted(there.items()))
+
+    def _nodes(self) -> dict[Address, Any]:
+        """Every node that is there now."""
+        return {Address(n.node_id, n.last_activated_at): n for n in self.mail.grid.get_nodes()}
+
+    def _ask(self, new: dict[str, Address], nodes: dict[Address, Any]) -> None:
+        """Ask nodes who they are: again where one went away over the question and came back."""
+
+        def now() -> dict[str, Address]:
+            nodes.update(self._nodes())
+            new.update({str(place.node): place for place in nodes if str(place.node) in new})
+            return new
+
+        question: Mapping[str, RecordDict] = {key: to_records(Message(), self.about) for key in sorted(new)}
+        answers = self.mail.ask(question, now, HELLO, "", self.deadline)
+        for key, place in sorted(new.items()):
+            if key in answers.records:
+                self._known[place] = self._introduce(nodes[place], answers.records[key])
+            else:
+                self._known[place] = None  # until it is started again
+                log.warning("node %s did not say who it is: it %s", key, answers.failed[key])
 
     def _introduce(self, node: Any, records: RecordDict) -> ClientId | None:
         """Take down what a node says of itself; None for one that is no site of this federation."""
