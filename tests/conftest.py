@@ -14,7 +14,33 @@ from fedlease.cli import main
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+PROCESSES = ("deploy/test_trial.py", "deploy/test_four_sites.py", "deploy/test_ray.py", "use/test_served.py")
+"""Tests of several processes each, which starve where two of them run side by side."""
+
+LONG = (
+    "docs/test_commands.py",
+    "docs/test_wheel.py",
+    "experiments/test_exact.py",
+    "experiments/test_sweep.py",
+)
+"""Files that take minutes: begun early, so that no worker is left with one at the end."""
+
+HERE = Path(__file__).resolve().parent
+
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup`` a worker does a file at a time, and one of them all of `PROCESSES`, first."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(HERE).as_posix()
+        return 0 if name in PROCESSES else 1 if name in LONG else 2
+
+    items.sort(key=place)
+    for item in items:
+        group = "processes" if place(item) == 0 else item.path.relative_to(HERE).as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True, scope="session")
