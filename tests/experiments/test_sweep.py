@@ -6,18 +6,23 @@ import json
 import random
 import signal
 import time
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runs import begin
 from tiny_sweep import TASKS, Silent, stripped, sweep_without_pace, tiny_preset
 
 import fedlease
+from fedlease.cli.collect import collect
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json
 from fedlease.experiments.manifest import read_manifest
 from fedlease.experiments.pool import Pool
 from fedlease.experiments.sweep import Sweep
+from fedlease.report.table import make_table
+from fedlease.report.table_formats import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +138,34 @@ def test_runs_of_other_rows_are_not_taken_for_these(swept: tuple[Sweep, Silent])
     with pytest.raises(FedLeaseError, match="was made on other rows than those that are here now"):
         sweep.run(Silent())
     path.write_text(whole)
+
+
+@pytest.mark.slow
+def test_published_runs_make_the_same_table_and_are_not_run_again(
+    swept: tuple[Sweep, Silent], tiny: Path, tmp_path: Path
+) -> None:
+    sweep, _ = swept
+    assert publishing().publish(sweep.out, tmp_path) == len(sweep.known())
+    again = Sweep(sweep.presets, "small", tmp_path)
+    assert again.todo() == again.foreseen() == []
+    folders = [out.folder(sweep.presets[0]) for out in (sweep, again)]
+    tables = [FORMATS["csv"].write(make_table(collect([folder]), None, "")) for folder in folders]
+    assert tables[0] == tables[1]
+    found = [read_json(path) for path in (tmp_path / "store").rglob("*.json")]
+    assert len(found) == 2 * len(sweep.known())
+    assert {one.pop("spec")["model"]["name"] for one in found} == {str(tiny)}  # as it was asked for
+    assert not any('"/' in json.dumps(one) for one in found)
+
+
+def publishing() -> Any:
+    """benchmarks/publish.py, which is no part of the package."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "publish.py"
+    spec = spec_from_file_location("publish", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_a_method_that_always_diverges_stops_no_other(tiny: Path, tmp_path: Path) -> None:
