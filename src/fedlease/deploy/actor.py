@@ -21,10 +21,12 @@ from flwr.clientapp import ClientApp
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_bytes
+from fedlease.core.progress import Progress
 from fedlease.core.protocols import ClientId
 from fedlease.core.protocols import Message as Ours
 from fedlease.core.rounding import unpacked
 from fedlease.deploy.memory import Memory
+from fedlease.deploy.pulse import Pulse
 from fedlease.deploy.spent import Spent
 from fedlease.engines.exchange import SCORE, do_task
 from fedlease.engines.flower_messages import from_records, to_records
@@ -66,12 +68,14 @@ class Serving:
         spec: the run.
         federation: the same that the server has.
         spent: on the task at hand.
+        pulse: the sign that it works.
     """
 
     folder: Path
     spec: Spec
     federation: Federation
     spent: Spent
+    pulse: Pulse
 
     @classmethod
     def of(cls, folder: Path) -> Serving:
@@ -80,13 +84,19 @@ class Serving:
         Raises:
             FedLeaseError: model or rows are not there, or not those of the run.
         """
-        store, spent = Store(folder), Spent()
+        store, spent, pulse = Store(folder), Spent(), Pulse(folder)
+        pulse()
         resolved, (spec, places) = store.resolved(), reopen(store)
-        federation = prepare(spec, places, spent.step)
+
+        def step(progress: Progress) -> None:
+            spent.step(progress)
+            pulse()
+
+        federation = prepare(spec, places, step)
         check_model(resolved, federation.base.path, federation.base.fingerprint, folder)
         for client, facts in federation.clients.items():
             check_rows(resolved, client, facts["rows_hash"], folder)
-        return cls(folder, spec, federation, spent)
+        return cls(folder, spec, federation, spent, pulse)
 
     def work(self, down: Ours, beside: Mapping[str, Any]) -> tuple[Ours, dict[str, str | float]]:
         """Do a task; return what goes up, and what is reported beside it.
@@ -94,6 +104,7 @@ class Serving:
         Raises:
             FedLeaseError: what the client kept is gone, or cannot be written; then nothing has changed.
         """
+        self.pulse()
         client, name = str(beside["client"]), str(beside["task"])
         wire, memory = self.spec.exchange.wire, memory_of(self.folder, int(beside["session"]), client)
         kept = memory.load(str(beside["kept"]))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fedlease.core.errors import FedLeaseError
 from fedlease.deploy.aside import aside
 from fedlease.deploy.processes import QUIET
+from fedlease.deploy.pulse import Silence
 from fedlease.deploy.site import sockets
 from fedlease.experiments.engine import RunEngine, Start
 from fedlease.experiments.store import ELSEWHERE
@@ -30,6 +31,9 @@ LOCAL = "local"
 
 AS_THE_SERVER = {"RAY_worker_niceness": "0"}
 """Ray would have its workers yield to all else on the machine: a run in one process does not, either."""
+
+OURS_ALONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+"""Actors of a Ray of the run's own end when it is killed: Ray would have them wait for it for a minute."""
 
 LOOK = 0.05
 """Seconds between two looks for answers, which costs nothing in one process."""
@@ -68,16 +72,16 @@ class OnRay:
             FedLeaseError: no such cluster, or none of its machines has what an actor needs.
         """
         # read when Flower and Ray are imported, and by the processes they start
-        os.environ.update(QUIET | AS_THE_SERVER)
+        address = self.address or os.environ.get("RAY_ADDRESS") or LOCAL
+        os.environ.update(QUIET | AS_THE_SERVER | (OURS_ALONE if address == LOCAL else {}))
         from fedlease.deploy.simulation import simulated
 
         plan, clients = start.federation.plan, len(start.spec.ids)
         each = {"num_cpus": self.cpus or plan.threads, "num_gpus": 1 if plan.device == "cuda" else 0}
-        address = self.address or os.environ.get("RAY_ADDRESS") or LOCAL
         with (
             aside(start.store.folder / ELSEWHERE / "ray.log"),
             _cluster(address, each, clients),
-            _grid(each, clients) as mail,
+            _grid(each, clients, Silence(start.store.folder)) as mail,
             simulated(start, mail) as engine,
         ):
             yield engine
@@ -156,16 +160,17 @@ def _fits(nodes: list[dict[str, Any]], each: Mapping[str, int]) -> bool:
 
 @dataclass(frozen=True)
 class _Clock:
-    """The time, while Flower's simulation goes on."""
+    """The time, while Flower's simulation goes on and actors are at work."""
 
     thread: threading.Thread
     failed: list[BaseException]
+    silence: Silence
 
     def monotonic(self) -> float:
         return time.monotonic()
 
     def sleep(self, seconds: float, /) -> None:
-        time.sleep(seconds)
+        self.silence.wait(seconds)
         self.check()
 
     def check(self) -> None:
@@ -175,7 +180,7 @@ class _Clock:
 
 
 @contextmanager
-def _grid(each: Mapping[str, int], clients: int) -> Iterator[Mailbox]:
+def _grid(each: Mapping[str, int], clients: int, silence: Silence) -> Iterator[Mailbox]:
     """Run Flower's simulation in a thread, and give what reaches its nodes.
 
     Flower would have the server in a thread and itself here. The other way round Ctrl-C ends the server where
@@ -207,7 +212,7 @@ def _grid(each: Mapping[str, int], clients: int) -> Iterator[Mailbox]:
             failed.append(error)
 
     thread = threading.Thread(target=simulate, name="flower", daemon=True)
-    clock = _Clock(thread, failed)
+    clock = _Clock(thread, failed, silence)
     thread.start()
     try:
         while True:

@@ -24,7 +24,10 @@ from fedlease.experiments.engine import Start
 from fedlease.experiments.store import ELSEWHERE
 
 PATIENCE = 1e8
-"""Seconds that answers are awaited: a simulated client is busy or waits for its turn, and never away."""
+"""Seconds that answers are awaited: a simulated client is busy or waits for its turn, and never away.
+
+What ends a run in which nobody works is `pulse.Silence`.
+"""
 
 STRICT = Terms(PATIENCE, 1.0, 1.0, strict=True)
 
@@ -115,6 +118,7 @@ def simulated(start: Start, mail: Mailbox) -> Iterator[Simulated]:
     folder = start.store.folder.resolve()
     session, kept = len(start.found.history.sessions), dict[ClientId, Weights]()
     shutil.rmtree(folder / ELSEWHERE, ignore_errors=True)
+    (folder / ELSEWHERE).mkdir()
     for client, weights in start.found.kept.items():
         version = (start.found.round, session, 0)
         memory_of(folder, session, client).save(word(version), weights)
