@@ -28,13 +28,15 @@ def unslept(seconds: float) -> None:
 
 def test_silence_is_waiting_without_a_sign(tmp_path: Path) -> None:
     (tmp_path / NAME).parent.mkdir()
-    silence = Silence(tmp_path, 10.0, unslept)
+    silence = Silence(tmp_path, 10.0, unslept, lambda: "they wait")
     for _ in range(4):
         Pulse(tmp_path)()  # another actor each time
         for _ in range(5):
             silence.wait(1.9)
     silence.wait(1.9)
-    with pytest.raises(FedLeaseError, match="no actor has done anything for 10 s; once they can"):
+    with pytest.raises(
+        FedLeaseError, match=r"no actor has done anything for 10 s \(they wait\): .* 'fedlease resume'"
+    ):
         silence.wait(1.9)
 
 

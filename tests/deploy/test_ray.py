@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,12 @@ from test_simulation import assert_same
 
 import fedlease
 from fedlease.cli.engines import Asked
+from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json
+from fedlease.deploy import on_ray
 from fedlease.deploy.on_ray import AS_THE_SERVER
 from fedlease.deploy.processes import command, free_ports
+from fedlease.deploy.pulse import Silence
 from fedlease.deploy.site import LOCAL, sockets
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'fedlease[ray]'")
@@ -30,10 +35,22 @@ pytestmark = pytest.mark.slow
 ROUNDS, DONE = 20, 120.0
 
 
-def test_on_a_cluster_it_equals_the_run_in_one_process(spec_of: Any, tmp_path: Path, ended: None) -> None:
+def test_on_a_cluster_it_ends_where_nobody_works_and_goes_on_to_equal_the_run_in_one_process(
+    spec_of: Any, tmp_path: Path, ended: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = fedlease.run(spec_of(), tmp_path / "one")
     with cluster() as address:
-        run = fedlease.run(spec_of(), tmp_path / "two", engine=Asked("ray", address, None).carrier())
+        engine = Asked("ray", address, None).carrier()
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                on_ray, "Silence", partial(Silence, limit=0.5)
+            )  # an actor has not even begun by then
+            with pytest.raises(FedLeaseError, match=r"no actor has done .* 2 CPUs of the cluster are free\)"):
+                fedlease.run(spec_of(), tmp_path / "two", engine=engine)
+        assert not [
+            one for one in threading.enumerate() if "Executor" in one.name
+        ]  # nobody waits for an actor
+        run = fedlease.resume(tmp_path / "two", engine=engine)
     assert_same(run, expected)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.deploy import ray_actors
 from fedlease.deploy.aside import aside
 from fedlease.deploy.processes import QUIET
 from fedlease.deploy.pulse import Silence
@@ -81,7 +83,7 @@ class OnRay:
         with (
             aside(start.store.folder / ELSEWHERE / "ray.log"),
             _cluster(address, each, clients),
-            _grid(each, clients, Silence(start.store.folder)) as mail,
+            _grid(each, clients, Silence(start.store.folder, known=ray_actors.told)) as mail,
             simulated(start, mail) as engine,
         ):
             yield engine
@@ -187,7 +189,6 @@ def _grid(each: Mapping[str, int], clients: int, silence: Silence) -> Iterator[M
     it waits, not Flower's executor. flwr 1.41 calls `run_simulation` deprecated in favour of the command
     ``flwr run``, whose server is yet another process; nothing that can be imported replaces it.
     """
-    import ray
     from flwr.app import Context
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
@@ -226,7 +227,8 @@ def _grid(each: Mapping[str, int], clients: int, silence: Silence) -> Iterator[M
         yield Mailbox(grid, LOOK, clock)
     finally:
         over.set()
+        logging.getLogger("flwr").disabled = True  # it would tell of actors that died, at length
+        with suppress(Exception):  # Ray's own are of all kinds; then it is gone, and they with it
+            ray_actors.end()  # one may be at work, and nobody waits for what comes of it
         thread.join(ENDING)
-        if thread.is_alive():  # an actor is at work, and nobody waits for what comes of it
-            ray.shutdown()
-            thread.join(ENDING)
+        logging.getLogger("flwr").disabled = False

@@ -42,6 +42,11 @@ class Pulse:
             (self.folder / NAME).touch()
 
 
+def unknown() -> str:
+    """Say nothing in particular."""
+    return "nobody knows why"
+
+
 @dataclass
 class Silence:
     """How long has been waited without a sign; clocks of different machines are not compared.
@@ -50,11 +55,13 @@ class Silence:
         folder: of the run.
         limit: seconds of waiting without a sign that are too long.
         slept: lets time pass.
+        known: says what is known of those who do nothing.
     """
 
     folder: Path
     limit: float = SILENCE
     slept: Callable[[float], None] = time.sleep
+    known: Callable[[], str] = unknown
     _seen: int = 0
     _waited: float = field(default=0.0)
 
@@ -70,7 +77,8 @@ class Silence:
         self._seen = seen
         if self._waited > self.limit:
             raise FedLeaseError(
-                f"no actor has done anything for {self.limit:g} s; once they can, 'fedlease resume' goes on"
+                f"no actor has done anything for {self.limit:g} s ({self.known()}): look at what keeps the "
+                "machines busy; then 'fedlease resume' goes on"
             )
 
     def _look(self) -> int:
