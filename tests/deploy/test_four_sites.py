@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trials import assert_equal
+from trials import PATIENCE, assert_equal, logs_told
 
 import fedlease
 from fedlease.deploy.trial import Trial, deploy
@@ -27,7 +27,7 @@ def spec_for(model: str, root: Path) -> dict[str, Any]:
         "method": {"name": "fedlease", "rank": 4, "warmup_rounds": 1, "experts": 2},
         "training": {"batch_size": 8, "epochs": 1, "learning_rate": 0.002},
         "data": {"root": str(root)},
-        "exchange": {"deadline": 500.0, "quorum": 1.0},
+        "exchange": {"deadline": PATIENCE, "quorum": 1.0},
         "clients": [{"name": name, "data": name, **rows} for name in TASKS],
     }
 
@@ -38,7 +38,8 @@ def test_four_sites_with_tls_give_the_weights_of_one_process(
     spec = make_spec(spec_for(minilm, glue))
     expected = fedlease.run(spec, tmp_path / "one")
     folder = tmp_path / "trial"
-    run = deploy(spec, tmp_path, folder, tls=True)
+    with logs_told(folder):
+        run = deploy(spec, tmp_path, folder, tls=True, patience=PATIENCE)
     assert len(run.record["clients"]) == 4
     assert run.allocation is not None
     assert run.allocation.num_experts == 2

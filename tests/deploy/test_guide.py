@@ -44,11 +44,15 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     assert command.endswith("/bin/fedlease")
     path = tmp_path / "fedlease-site.service"
     path.write_text(unit.replace(command, sys.executable))  # it looks whether the program is there
-    done = subprocess.run([verify, "verify", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [verify, "verify", str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
     about = [line for line in done.stderr.splitlines() if path.name in line]
     assert (done.returncode, about) == (0, [])
     path.write_text(path.read_text().replace("Restart=always", "Restart=sometimes"))
-    wrong = subprocess.run([verify, "verify", str(path)], capture_output=True, text=True, check=False)
+    wrong = subprocess.run(
+        [verify, "verify", str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
     assert "sometimes" in wrong.stderr  # it would have told
 
 

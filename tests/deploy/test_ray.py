@@ -128,7 +128,8 @@ def test_interrupted_and_killed_it_goes_on_and_leaves_no_process(
     one.process.wait(DONE)
     done = rounds(out)
     assert 1 < done < ROUNDS
-    run = fedlease.resume(out, engine=Asked(None, None, None).goes_on(out))
+    assert Asked(None, None, None).goes_on(out).name == "ray"
+    run = fedlease.resume(out)
     assert_same(run, fedlease.run(path, tmp_path / "one"))
     assert [one["from_round"] for one in run.record["sessions"]][-1] == done + 1
     until(lambda: not there(family), lambda: str(there(family)))  # what was killed: it ends by itself

@@ -117,7 +117,7 @@ def test_those_below_a_process_that_was_killed_are_ended_too(tmp_path: Path) -> 
             time.sleep(0.05)
         processes.check()
         os.kill(one.pid, signal.SIGKILL)
-        one.wait()
+        one.wait(60)
         assert below[0].is_running()
         assert below[0].status() != psutil.STATUS_ZOMBIE
     assert not below[0].is_running() or below[0].status() == psutil.STATUS_ZOMBIE
@@ -137,7 +137,7 @@ with Processes(Path({str(tmp_path)!r}), environment(Path({str(tmp_path)!r}))) as
     child = int(parent.stdout.readline())
     assert psutil.pid_exists(child)
     os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
+    parent.wait(60)
     gone = psutil.Process(child) if psutil.pid_exists(child) else None
     assert gone is None or gone.wait(10) is not None or not gone.is_running()
 
@@ -150,11 +150,11 @@ def test_one_that_ended_is_said_with_its_last_words_or_started_again(tmp_path: P
             "print('fedlease: no rows'); print('Traceback'); raise SystemExit(3)",
         ]
         first = processes.start("again", program, 60.0)
-        first.wait()
+        first.wait(60)
         processes.check()
         assert processes.running["again"].pid != first.pid
         processes.end("again")
-        processes.start("once", program).wait()
+        processes.start("once", program).wait(60)
         with pytest.raises(FedLeaseError, match="once ended with status 3: no rows"):
             processes.check()
     assert last_line(tmp_path / "once.log") == "no rows"

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
-from trials import assert_equal, kill_site, sent, until
+from trials import PATIENCE, assert_equal, hasten, kill_site, logs_told, sent, until
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
@@ -32,28 +32,30 @@ def spec_for(tiny: Path) -> dict[str, Any]:
         "model": {"name": str(tiny), "threads": 1, "precision": "float32", "max_length": 32},
         "method": {"name": "fedsa_lora", "rank": 2},
         "training": {"batch_size": 8, "epochs": 1, "learning_rate": 0.01},
-        "exchange": {"deadline": 500.0, "quorum": 1.0},
+        "exchange": {"deadline": PATIENCE, "quorum": 1.0},
         "clients": [{"name": name, "data": name, "train_rows": 24, "test_rows": 10} for name in SITES],
     }
 
 
 def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
-    tiny: Path, tmp_path: Path, ended: None
+    tiny: Path, tmp_path: Path, ended: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hasten(monkeypatch, tmp_path)
     spec = make_spec(spec_for(tiny))
     expected = fedlease.run(spec, tmp_path / "one")
     trial = Trial(tmp_path / "trial", tls=True)
     trial.prepare(spec, tmp_path)
-    with sockets() as at, trial.processes() as processes:
+    with logs_told(trial.folder), sockets() as at, trial.processes() as processes:
         start(trial, processes, at)
-        refused(trial, processes)
         trial.submit(processes)
         until(lambda: all(sent(trial, name, '"task": "hello"') for name in SITES), processes)
         kill_site(processes, "tone")  # before or while it trains in round 1
         trial.start_site(processes, "tone", at)
+        refused(trial, processes)
         until(lambda: any(sent(trial, name, '"round": 2') for name in SITES), processes)
         killed(trial, processes)  # in round 2: a site has trained in it, and the server never hears of it
-    run = deploy(spec, tmp_path, tmp_path / "trial", tls=True)
+    with logs_told(trial.folder):
+        run = deploy(spec, tmp_path, tmp_path / "trial", tls=True, patience=PATIENCE)
     assert_equal(trial, run, expected)
     assert [one["from_round"] for one in run.record["sessions"]] == [1, 2]
 
@@ -101,7 +103,7 @@ def refused(trial: Trial, processes: Processes) -> None:
     finally:
         for one in asked:
             one.kill()
-            one.wait()
+            one.wait(PATIENCE)
     assert "Failed to activate SuperNode" in logs["unregistered"].read_text()
     assert "CERTIFICATE_VERIFY_FAILED" in logs["other authority"].read_text()
 

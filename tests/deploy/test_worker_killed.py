@@ -16,6 +16,7 @@ from fedlease.core.wired import Wired, digest_of
 from fedlease.deploy import pipe
 from fedlease.deploy.processes import Processes, environment
 from fedlease.deploy.site import sockets
+from fedlease.deploy.trial import Trial
 
 WORKER = """
 import os, signal, sys
@@ -51,7 +52,8 @@ def watched(processes: Processes, what: Callable[[], Any]) -> Any:
         return what()
     finally:
         over.set()
-        looking.join()
+        looking.join(60)
+        assert not looking.is_alive()
 
 
 @pytest.mark.parametrize("dies", [0, 1, 2])
@@ -75,6 +77,14 @@ def test_a_worker_that_is_killed_is_asked_once_more(dies: int, tmp_path: Path) -
 def test_a_worker_that_ends_at_once_is_said_and_not_started_for_ever(tmp_path: Path) -> None:
     with Processes(tmp_path, environment(tmp_path)) as processes:
         program = [sys.executable, "-c", "print('fedlease: no rows'); raise SystemExit(3)"]
-        processes.start("w", program, lasted=60.0).wait()
+        processes.start("w", program, lasted=60.0).wait(60)
         with pytest.raises(FedLeaseError, match="w ended with status 3: no rows"):
             processes.check()
+
+
+def test_a_trial_of_which_nothing_comes_ends(tmp_path: Path) -> None:
+    trial = Trial(tmp_path, patience=0.3)
+    with trial.processes() as processes:
+        processes.start("run", [sys.executable, "-c", "import time; time.sleep(60)"])
+        with pytest.raises(FedLeaseError, match=r"nothing came of the run in 0.3 s; .*logs says more"):
+            trial.wait(processes)

@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 import fedlease
+from fedlease.deploy import site
 from fedlease.deploy.processes import Processes
+from fedlease.deploy.site_config import SiteConfig
 from fedlease.deploy.trial import Trial
 
+PATIENCE = 150.0
+"""Seconds that a test waits for one thing to come to pass."""
 
-def until(what: Callable[[], bool], processes: Processes, seconds: float = 500.0) -> None:
+HASTY = """
+import sys
+from flwr.supercore import heartbeat
+from flwr.supernode import cli, fleet_http_connection
+heartbeat.HEARTBEAT_DEFAULT_INTERVAL = fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = 10
+sys.exit(cli.flower_supernode())
+"""
+"""A SuperNode that says every few seconds that it is there, for which Flower has no setting. Its server takes a
+killed one to be there for two of its intervals, so it lets it in again after 20 s instead of 60."""
+
+
+def hasten(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have sites start such a SuperNode; all else of them is as it is."""
+    program, start = folder / "hasty.py", site._supernode
+    program.write_text(HASTY)
+
+    def hasty(config: SiteConfig, address: Path) -> list[str]:
+        return [sys.executable, str(program), *start(config, address)[1:]]
+
+    patch.setattr(site, "_supernode", hasty)
+
+
+def until(what: Callable[[], bool], processes: Processes) -> None:
     """Wait for something to come to pass while all processes are there."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not what():
         processes.check()
         assert time.monotonic() < end, "it does not come to pass"
         time.sleep(0.1)
+
+
+@contextmanager
+def logs_told(*folders: Path) -> Iterator[None]:
+    """Whatever fails while this is open, what all logs below these folders said last is told."""
+    try:
+        yield
+    except BaseException:
+        for path in sorted(path for folder in folders for path in folder.rglob("*.log")):
+            lines = path.read_text(errors="replace").splitlines()[-15:]
+            print("", f"-- {path}", *lines, sep="\n", file=sys.stderr)
+        raise
 
 
 def sent(trial: Trial, name: str, what: str) -> int:

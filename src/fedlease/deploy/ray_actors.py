@@ -28,8 +28,8 @@ def told() -> str:
 def end() -> None:
     """End all actors, whatever they are at.
 
-    To be done while Ray is still there: a thread that waits for an actor's answer is told that the actor is dead,
-    but where Ray is left before, nobody tells it anything any more, and the process that it belongs to never ends.
+    To be done while Ray is still there: a thread that waits for an actor's answer is told that the actor is
+    dead, but where Ray is left before, nobody tells it anything any more, and its process never ends.
     """
     import ray
     from ray._private.worker import global_worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import time
@@ -19,6 +20,7 @@ from fedlease.deploy.keys import write_certificates, write_site_key
 from fedlease.deploy.processes import Processes, command, environment, free_ports, last_line
 from fedlease.deploy.site import LOCAL, sockets, start_site
 from fedlease.deploy.site_config import read_site
+from fedlease.deploy.trial_lines import lines
 from fedlease.deploy.trial_spec import write_spec
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec, read_spec
@@ -52,12 +54,14 @@ class Trial:
         folder: of all this.
         tls: encrypt, and let in only nodes whose keys are registered.
         said: told how it goes.
+        patience: seconds in which something must come of the run, a round or its end.
         port: of the server.
     """
 
     folder: Path
     tls: bool = False
     said: Said = quiet
+    patience: float = math.inf
     port: int = field(default_factory=lambda: free_ports(1)[0])
 
     def __post_init__(self) -> None:
@@ -158,16 +162,18 @@ class Trial:
         arguments = [command("flwr"), "supernode", "register", f"{self._key(name)}.pub"]
         log = self.folder / "logs" / "register.log"
         with log.open("ab") as file:
-            done = subprocess.run(
-                [*arguments, "fedlease", "--name", name],
-                env=dict(processes.environment),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        if done.returncode:
-            raise FedLeaseError(f"the key of {name} could not be registered: {last_line(log)}")
+            try:
+                subprocess.run(
+                    [*arguments, "fedlease", "--name", name],
+                    env=dict(processes.environment),
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    check=True,
+                    timeout=START,
+                )
+            except subprocess.SubprocessError as error:
+                raise FedLeaseError(f"the key of {name} could not be registered: {last_line(log)}") from error
 
     def start_site(self, processes: Processes, name: str, at: Path) -> None:
         """Start a site; ``at`` is the folder of its socket."""
@@ -186,19 +192,25 @@ class Trial:
         Raises:
             FedLeaseError: the run failed; the reason is said.
         """
-        told = len(self._rounds())
+        told, since = len(self._rounds()), time.monotonic()
         while True:
             over = processes.running["run"].poll() is not None
             rounds = self._rounds()
             for entry in rounds[told:]:
-                self._tell(entry)
-            told = max(told, len(rounds))
+                for line in lines(entry):
+                    self.said(line)
+            if len(rounds) > told:
+                told, since = len(rounds), time.monotonic()
             if self._status() == "complete":
                 processes.end("run")
                 return Run(self.out)
             if over:
                 raise FedLeaseError(f"the run ended: {last_line(self.folder / 'logs' / 'run.log')}")
             processes.check()
+            if time.monotonic() - since > self.patience:
+                raise FedLeaseError(
+                    f"nothing came of the run in {self.patience:g} s; {processes.logs} says more"
+                )
             time.sleep(LOOK)
 
     def _record(self) -> dict[str, Any]:
@@ -211,17 +223,16 @@ class Trial:
     def _status(self) -> str:
         return str(self._record().get("status", ""))
 
-    def _tell(self, entry: dict[str, Any]) -> None:
-        scores = [score for of_one in entry["metrics"].values() for score in list(of_one.values())[:1]]
-        said = f"round {entry['round']}: {entry['seconds']['total']:.1f} s"
-        if scores:
-            said += f", {100 * sum(scores) / len(scores):.1f} % over {len(scores)} sites"
-        self.said(said)
-        for one in entry.get("left_out", ()):
-            self.said(f"  {one['client']} is left out of {one['task']}: it {one['reason']}")
 
-
-def deploy(spec: Spec, beside: Path, folder: Path, *, tls: bool = False, said: Said = quiet) -> Run:
+def deploy(
+    spec: Spec,
+    beside: Path,
+    folder: Path,
+    *,
+    tls: bool = False,
+    said: Said = quiet,
+    patience: float = math.inf,
+) -> Run:
     """Run a federation over Flower on this machine, every site a process; go on where an earlier one stopped.
 
     Every process that is started is ended, whatever happens.
@@ -229,7 +240,7 @@ def deploy(spec: Spec, beside: Path, folder: Path, *, tls: bool = False, said: S
     Raises:
         FedLeaseError: what the user can put right, in one line.
     """
-    trial = Trial(folder, tls, said)
+    trial = Trial(folder, tls, said, patience)
     trial.prepare(spec, beside)
     with sockets() as at, trial.processes() as processes:
         trial.start_server(processes)
