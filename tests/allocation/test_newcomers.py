@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adapters import MODULES, planted, ragged
+from adapters import LARGE, MODULES, planted, ragged
 
 from fedlease.allocation import Allocation, cluster
-from fedlease.allocation.newcomers import TOLERANCE, Centre, centres, distances_to, join
+from fedlease.allocation.newcomers import MOST_RANKS, TOLERANCE, Centre, centres, distances_to, join
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
 
@@ -142,3 +142,24 @@ def test_what_cannot_be_is_refused():
         join(allocation, known, {"late": {name: tensor * float("nan") for name, tensor in own.items()}})
     with pytest.raises(ValueError, match="newcomer 'late' cannot have expert 2 of 2"):
         replace(allocation, newcomers={"late": 2})
+
+
+def test_a_centre_of_many_clients_is_a_sketch_and_takes_no_more_room_with_more(tmp_path: Path):
+    sizes, rank = {}, 4
+    for count in (MOST_RANKS // rank, MOST_RANKS // rank + 1, 40):
+        clients, _ = planted([count + 1, 5], noise=1.0, seed=4, rank=rank, modules=LARGE)
+        newcomers = {name: clients.pop(name) for name in (f"client-{count:02d}", f"client-{count + 5:02d}")}
+        allocation = cluster(clients, num_experts=2)
+        both = centres(clients, allocation)
+        known = both[allocation.labels[0]]
+        save_value(known, tmp_path, "centre")
+        assert load_value(Centre, tmp_path, "centre").drawn == known.drawn
+        assert bool(known.drawn) == (count * rank > MOST_RANKS)
+        sizes[count] = sum(tensor.numel() for tensor in known.weights.values())
+        for task, (name, weights) in zip((0, 1), newcomers.items(), strict=True):
+            label = allocation.labels[0] if task == 0 else 1 - allocation.labels[0]
+            expected = by_hand(clients, allocation, weights, "product", True)
+            np.testing.assert_allclose(distances_to(weights, both), expected, atol=0.05)
+            assert join(allocation, both, {name: weights}).label(name) == label
+    exact, more, most = sizes.values()
+    assert more == most < exact

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor
 
+from fedlease.core.protocols import ClientId, Message
 from fedlease.core.weights import Weights, module, part, rename, select
 
 FIRST = {"A": "first_A", "B": "first_B"}
@@ -19,6 +22,27 @@ def as_first(own: Weights) -> dict[str, Tensor]:
 def first_adapter(weights: Weights) -> dict[str, Tensor]:
     """Return the first adapter among what a client keeps or sends; empty where there is none."""
     return select(weights, FIRST.values())
+
+
+class AllWithLater(Mapping[ClientId, Weights]):
+    """What several clients are compared by, see `with_later`: made when it is read, for there may be many.
+
+    Args:
+        answers: of clients that trained alone.
+        distance: what will be compared, ``"b"`` or ``"product"``.
+    """
+
+    def __init__(self, answers: Mapping[ClientId, Message], distance: str) -> None:
+        self._answers, self._distance = answers, distance
+
+    def __getitem__(self, client: ClientId) -> Weights:
+        return with_later(self._answers[client].weights, self._distance)
+
+    def __iter__(self) -> Iterator[ClientId]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
 
 
 def with_later(up: Weights, distance: str) -> dict[str, Tensor]:

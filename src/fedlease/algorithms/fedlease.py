@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from fedlease.algorithms.alone import as_first, first_adapter, with_later
+from fedlease.algorithms.alone import AllWithLater, as_first, first_adapter
 from fedlease.algorithms.newcomers import Arrivals, take_in
 from fedlease.algorithms.registry import Method
 from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, to_all, train_lora
@@ -68,7 +68,7 @@ class FedLease:
             client: FedLoRA-MoE (section 3.3), FedLoRA-Individual (Table 2).
         distance: ``"b"`` compares B (Eq. 2), ``"product"`` compares B A.
         centered: take the mean update of all clients out before comparing.
-        later: compare also what clients learned after their first round alone, see `with_later`.
+        later: compare also what clients learned after their first round alone, see `alone.with_later`.
         top_k: None is the adaptive top-M of Eq. 5; a number is the vanilla top-k of Eq. 4.
         normalize_weights: renormalise the selected slots' weights to sum 1; False is Eq. 5 as printed.
         router: averaged within the ``"cluster"`` as in the paper, ``"local"`` to each client (Fig. 6a), or
@@ -144,7 +144,7 @@ class FedLease:
         answers = clients.each("warm_up", down)
         if not last:
             return replace(state, round=number, met=met(state.met, answers))
-        came = {client: with_later(answer.weights, self.distance) for client, answer in answers.items()}
+        came = AllWithLater(answers, self.distance)
         allocation = cluster(
             came,
             max_experts=self.max_experts,

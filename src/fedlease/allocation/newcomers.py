@@ -6,7 +6,8 @@ however many clients there were. Distances, dendrogram and silhouettes stay as t
 changes expert.
 
 The mean of products B A is kept in factors. Their rank is that of all the products together, or less where
-fewer ranks give the same up to `TOLERANCE`. Where clients were sketched, so are centres and newcomers.
+fewer ranks give the same up to `TOLERANCE`. Where clients were sketched, or that rank would be above
+`MOST_RANKS`, centres and newcomers are sketched: so a centre takes no more room with more clients.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from torch import Tensor
 
 from fedlease.allocation.allocation import Allocation
 from fedlease.allocation.distances import cosines, inner_products
-from fedlease.allocation.sketches import Sketch, Sketcher, sketches
+from fedlease.allocation.sketches import SIZE, Sketch, Sketcher, sketches
 from fedlease.allocation.updates import Distance, InOrder, Matrix, Update, check_alike, updates_of
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.weights import Weights, module, part
 
 TOLERANCE = 1e-5
 """What of a mean product may be lost by keeping it in few ranks, as a share of its Frobenius norm."""
+
+MOST_RANKS = 64
+"""Ranks of a mean product that are kept as factors: eight clients of rank 4, with what they learned later."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,17 @@ class Centre:
         weights: float32, ``{module}.B`` [l, R], and ``{module}.A`` [R, d] where the distance is that of
             products; then B A is the mean. Where the allocation was by sketches, ``{module}.sketch`` [s] is
             that of the mean, and ``{module}.shape`` int64 [2] is l and d, or l and r where B alone counts.
+            The same where factors would have too many ranks.
         products: inner products with every expert's centre, float64 [modules, M], modules in the order of
             their names: computed once, so that for a newcomer centres are not compared with each other.
             None with sketches, and in what was written before they were kept.
+        drawn: size and seed of the sketches, where clients were compared exactly; else empty.
     """
 
     clients: int
     weights: Weights
     products: Tensor | None = None
+    drawn: tuple[int, ...] = ()
 
 
 def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Centre, ...]:
@@ -61,6 +68,10 @@ def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Cen
     distance: Distance = "b" if allocation.distance == "b" else "product"
     if allocation.sketch:
         return _sketched_centres(weights, allocation, distance, allocation.sketch)
+    if _ranks(weights, allocation, distance) > MOST_RANKS:
+        drawn = Sketch(SIZE, 0)
+        made = _sketched_centres(weights, allocation, distance, drawn)
+        return tuple(replace(centre, drawn=(drawn.size, drawn.seed)) for centre in made)
     found = []
     for expert in range(allocation.num_experts):
         pairs = zip(allocation.clients, allocation.labels, strict=True)
@@ -92,7 +103,7 @@ def distances_to(
 
     ``centered`` takes out the mean of all clients that were there, which is the mean of the centres by their
     numbers of clients. Where nothing is left of a centre or of the newcomer, the cosine counts as 0.
-    ``sketch`` is the allocation's.
+    ``sketch`` is the allocation's; centres that were sketched apart from it know theirs.
 
     Raises:
         FedLeaseError: the newcomer adapts other modules or shapes, or sent numbers that are not finite.
@@ -104,6 +115,8 @@ def distances_to(
     total = np.zeros(len(known))
     modules = 0
     *there, newcomer = updates.values()
+    if sketch is None and known[0].drawn:
+        sketch = Sketch(*known[0].drawn)
     grams = _sketched_grams(newcomer, known, sketch) if sketch else _grams(newcomer, there, known)
     for gram in grams:
         modules += 1
@@ -153,6 +166,23 @@ def _grams(
 def _between(there: Sequence[Mapping[str, Update]], name: str) -> Matrix:
     held = [updates[name] for updates in there]
     return inner_products(held, held)
+
+
+def _ranks(weights: Mapping[str, Weights], allocation: Allocation, distance: Distance) -> int:
+    """The most ranks that a mean of products could have, over experts and modules; 0 where B is compared."""
+    if distance == "b":
+        return 0
+    most = 0
+    for expert in range(allocation.num_experts):
+        total: dict[str, int] = {}
+        for client, own in zip(allocation.clients, allocation.labels, strict=True):
+            if own != expert:
+                continue
+            for name, (b, a) in updates_of(client, weights[client], distance).items():
+                assert a is not None
+                total[name] = min(total.get(name, 0) + b.shape[1], len(b), a.shape[1])
+        most = max(most, *total.values())
+    return most
 
 
 def _sketched_centres(

@@ -16,6 +16,7 @@ from fedlease.cli.report import report
 from fedlease.cli.route import route
 from fedlease.cli.run import resume, run
 from fedlease.cli.screen import console
+from fedlease.cli.tune import tune
 from fedlease.cli.watch import watch
 from fedlease.core.errors import FedLeaseError
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     "compared with.",
 )
 
-for command in (predict, export, route, report, watch):
+for command in (predict, export, route, report, watch, tune):
     app.command()(command)
 
 INTERRUPTED = 130

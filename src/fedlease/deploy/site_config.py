@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field, ValidationError
 
 from fedlease.core.errors import FedLeaseError
@@ -16,6 +17,7 @@ from fedlease.data.where import VARIABLE
 from fedlease.experiments.clients import ClientSpec, Table
 from fedlease.experiments.prepare import Places, plans, read_rows
 from fedlease.experiments.spec import Spec, read_spec
+from fedlease.training.measured import recall
 from fedlease.training.models import resolve
 from fedlease.training.precision import choose
 
@@ -91,7 +93,9 @@ class SiteConfig:
         model = (
             resolve(told.name, beside) if self.table.model is None else str(self.folder / self.table.model)
         )
-        plan = choose(told.device, told.precision, told.attention, self.table.threads or told.threads)
+        threads = self.table.threads or told.threads or torch.get_num_threads()
+        seconds = recall(told.name, threads, beside)
+        plan = choose(told.device, told.precision, told.attention, threads, seconds)
         start = beside if self.spec.data.root is not None else Path.cwd()
         return Places(beside, None if not root else (start / root).resolve(), model, plan)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fedlease.core.adapter import Model
@@ -11,6 +12,7 @@ from fedlease.core.rounding import WireForm, apart, unpacked
 from fedlease.core.weights import Weights
 from fedlease.engines.exchange import SCORE, LeftOut, Traffic, do_task
 from fedlease.engines.outgoing import Outgoing
+from fedlease.engines.shelf import Shelf
 from fedlease.engines.uploads import Uploads
 
 
@@ -23,6 +25,7 @@ class InProcess:
             need not be here, for whatever arrives is made from what is sent.
         traffic: what was exchanged since the last `take_traffic`.
         wire: how tensors cross between server and clients, as if they were apart.
+        aside: the folder in which what many clients send and keep is put aside; None is memory.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class InProcess:
         uploads: Uploads | None = None,
         wire: WireForm = "float32",
         holds: Mapping[ClientId, Weights] | None = None,
+        aside: Path | None = None,
     ) -> None:
         self._algorithm = algorithm
         self._uploads = uploads or Uploads()
@@ -41,6 +45,7 @@ class InProcess:
         self.holds: dict[ClientId, Weights] = dict(holds or {})
         self.traffic = Traffic()
         self.wire: WireForm = wire
+        self.aside = aside
 
     @property
     def ids(self) -> tuple[ClientId, ...]:
@@ -54,15 +59,18 @@ class InProcess:
         known to be there.
         """
         came, keeps, holds = {}, {}, {}
+        sent, stays = Shelf(self.aside), Shelf(self.aside)
         outgoing = Outgoing(self.wire)
         for client in sorted(down):
             held = self.holds.get(client, {})
             parcel = outgoing.parcel(down[client], held)
             kept, site = self.kept.get(client, {}), self._sites[client]
-            up, keeps[client] = do_task(self._algorithm, task, parcel.arrived, kept, site, self.wire)
+            up, private = do_task(self._algorithm, task, parcel.arrived, kept, site, self.wire)
+            keeps[client] = stays.put(private)
             holds[client] = {**held, **parcel.digests}
             self.traffic.count(task, client, parcel.sent, up, parcel.full)
-            came[client] = unpacked(up, self.wire)
+            arrived = unpacked(up, self.wire)
+            came[client] = Message(sent.put(arrived.weights), arrived.facts)
         answers, refused = self._uploads.check(task, down, came)
         self.kept |= {client: keeps[client] for client in answers}
         if task != SCORE:  # scoring leaves nothing behind

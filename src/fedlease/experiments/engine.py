@@ -86,4 +86,5 @@ class OneProcess:
         """See `Carrier`."""
         federation, found, wire = start.federation, start.found, start.spec.exchange.wire
         algorithm, sites = federation.algorithm, federation.sites
-        yield InProcess(algorithm, sites, found.kept, start.uploads, wire, found.holds)
+        aside = start.store.folder
+        yield InProcess(algorithm, sites, found.kept, start.uploads, wire, found.holds, aside)

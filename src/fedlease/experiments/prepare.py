@@ -25,6 +25,7 @@ from fedlease.experiments.clients import ClientSpec
 from fedlease.experiments.spec import Spec
 from fedlease.tasks.base import Encoded, Example, Task
 from fedlease.training.base import Base, load_base
+from fedlease.training.measured import recall
 from fedlease.training.models import resolve
 from fedlease.training.precision import Plan, choose
 from fedlease.training.remembered import RememberingSite
@@ -77,7 +78,9 @@ def settle(spec: Spec, beside: Path) -> Places:
         FedLeaseError: a device that is not there.
     """
     model = spec.model
-    plan = choose(model.device, model.precision, model.attention, model.threads)
+    threads = torch.get_num_threads() if model.threads is None else model.threads
+    seconds = recall(model.name, threads, beside)
+    plan = choose(model.device, model.precision, model.attention, threads, seconds)
     root = spec.data.root if spec.data.root is not None else os.environ.get(VARIABLE)
     start = beside if spec.data.root is not None else Path.cwd()
     found = None if not root else (start / root).resolve()

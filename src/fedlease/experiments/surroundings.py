@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlease import __version__
+from fedlease.core.machine import processor
 
 PACKAGES = ("torch", "transformers", "peft", "scikit-learn", "scipy", "numpy")
 
@@ -20,7 +21,7 @@ def surroundings(also: Iterable[str] = ()) -> dict[str, Any]:
     return {
         "versions": {"fedlease": __version__, "python": platform.python_version(), **packages},
         "commit": _commit(),
-        "machine": {"system": platform.system(), "processor": _processor()},
+        "machine": {"system": platform.system(), "processor": processor()},
     }
 
 
@@ -38,12 +39,3 @@ def _git(folder: Path, *arguments: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,6 +13,9 @@ from fedlease.core.errors import FedLeaseError
 Precision = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "eager", "sdpa"]
 Quantization = Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8"]
+
+MARGIN = 1.1
+"""How many times as fast as the rule's choice a measured one must be to be taken."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,15 @@ def choose(
     precision: Precision = "auto",
     attention: Attention = "auto",
     threads: int | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> Plan:
-    """Resolve ``"auto"`` from what the processor can do: a rule, not a timing, so it never varies.
+    """Resolve ``"auto"`` from what the processor can do: a rule, so it never varies, unless it was measured.
 
     A CPU that multiplies bfloat16 natively (AMX or AVX512-BF16) runs a frozen base several times faster in
     it, and there eager attention beats SDPA, whose backward is slow at small head sizes. Elsewhere float32
-    with SDPA is the fastest that is safe.
+    with SDPA is the fastest that is safe. What ``seconds`` holds (`measured.recall`) decides on a CPU instead
+    where it is clear: a way that is not `MARGIN` times as fast as the rule's is noise. No run measures by
+    itself, for the machine may be busy, and another choice is another result.
 
     Raises:
         FedLeaseError: CUDA is asked for and not there, or fewer than one thread.
@@ -61,12 +68,32 @@ def choose(
         where, fast, best, why = "cpu", "bfloat16", "eager", "this CPU multiplies bfloat16 natively"
     else:
         where, fast, best, why = "cpu", "float32", "sdpa", "this CPU has no bfloat16 multiplication"
+    fixed = precision, attention
     chosen = fast if precision == "auto" else precision
     if precision != "auto" or attention != "auto":
         why += "; partly pinned in the spec"
     if attention == "auto":
         attention = "sdpa" if chosen == "float32" else best  # type: ignore[assignment]
-    return Plan(where, chosen, attention, threads or torch.get_num_threads(), why)
+    plan = Plan(where, chosen, attention, threads or torch.get_num_threads(), why)
+    return _as_measured(plan, seconds, fixed) if seconds and where == "cpu" else plan
+
+
+def _as_measured(plan: Plan, seconds: Mapping[str, float], fixed: tuple[str, str]) -> Plan:
+    """The plan, or what was measured to be clearly faster among what is not pinned in the spec."""
+    usual = f"{plan.precision} {plan.attention}"
+    free = {
+        way: taken
+        for way, taken in seconds.items()
+        if all(pin in ("auto", part) for pin, part in zip(fixed, way.split(), strict=True))
+    }
+    if usual not in free:
+        return plan
+    best = min(free, key=lambda way: (free[way], way))
+    if free[usual] < MARGIN * free[best]:
+        return replace(plan, why=f"{plan.why}; measured here, nothing is clearly faster")
+    precision, attention = best.split()
+    why = f"measured here, {free[usual] / free[best]:.1f} times as fast as {usual}"
+    return replace(plan, precision=precision, attention=attention, why=why)
 
 
 def cpu_multiplies_bfloat16() -> bool:
