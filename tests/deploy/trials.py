@@ -26,8 +26,8 @@ from flwr.supernode import cli, fleet_http_connection
 heartbeat.HEARTBEAT_DEFAULT_INTERVAL = fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = 10
 sys.exit(cli.flower_supernode())
 """
-"""A SuperNode that says every few seconds that it is there, for which Flower has no setting. Its server takes a
-killed one to be there for two of its intervals, so it lets it in again after 20 s instead of 60."""
+"""A SuperNode that says every few seconds that it is there, for which Flower has no setting. Its server takes
+a killed one to be there for two of its intervals, so it lets it in again after 20 s instead of 60."""
 
 
 def hasten(patch: pytest.MonkeyPatch, folder: Path) -> None:
