@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import adjusted_rand_score
 
-from fedlease.algorithms.alone import as_first, with_later
+from fedlease.algorithms.alone import WithLater, as_first
 from fedlease.allocation import Allocation, cluster
 from fedlease.core.weights import Weights, select
 from fedlease.data.catalog import GLUE
@@ -38,7 +38,7 @@ COMPARED: dict[str, tuple[Any, bool, bool]] = {
     "B A, centred": ("product", True, False),
     "B A, centred, and what came later (default)": ("product", True, True),
 }
-"""What clients may be compared by: the distance, whether the mean is taken out, and `with_later`."""
+"""What clients may be compared by: the distance, whether the mean is taken out, and `WithLater`."""
 
 TASKS = {"of one task": (4,), "of two tasks": (2, 2), "of four tasks": (4, 4, 4, 4)}
 """Draws whose shares are printed: clients of each of so many tasks."""
@@ -100,7 +100,7 @@ def agreement(held: dict[str, Weights], kind: tuple[Any, bool, bool], seed: int)
 def viewed(held: dict[str, Weights], kind: tuple[Any, bool, bool]) -> dict[str, Weights]:
     """What clients are compared by."""
     distance, _, later = kind
-    return {name: with_later(up, distance) if later else select(up, ("A", "B")) for name, up in held.items()}
+    return {name: WithLater(up, distance) if later else select(up, ("A", "B")) for name, up in held.items()}
 
 
 def decided(held: dict[str, Weights], sizes: Sequence[int], seed: int) -> list[Allocation]:

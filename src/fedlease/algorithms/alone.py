@@ -25,7 +25,7 @@ def first_adapter(weights: Weights) -> dict[str, Tensor]:
 
 
 class AllWithLater(Mapping[ClientId, Weights]):
-    """What several clients are compared by, see `with_later`: made when it is read, for there may be many.
+    """What several clients are compared by, see `WithLater`: made when it is read, for there may be many.
 
     Args:
         answers: of clients that trained alone.
@@ -36,7 +36,7 @@ class AllWithLater(Mapping[ClientId, Weights]):
         self._answers, self._distance = answers, distance
 
     def __getitem__(self, client: ClientId) -> Weights:
-        return with_later(self._answers[client].weights, self._distance)
+        return WithLater(self._answers[client].weights, self._distance)
 
     def __iter__(self) -> Iterator[ClientId]:
         return iter(self._answers)
@@ -45,25 +45,39 @@ class AllWithLater(Mapping[ClientId, Weights]):
         return len(self._answers)
 
 
-def with_later(up: Weights, distance: str) -> dict[str, Tensor]:
-    """Return what a client is compared by: its update, and what of it was learned after the first round.
+class WithLater(Mapping[str, Tensor]):
+    """What a client is compared by: its update, and what of it was learned after the first round.
 
     Clients first learn what all tasks share and how their labels are balanced; a hard task shows later. What
     came later stands beside each module as a further one, ``{module}.later``: the update B A less the first
     round's, in factors of rank 2r, or for ``"b"`` B less the first round's. So a distance, which is a mean
-    over modules, gives both the same weight. Without a first adapter there is the update alone.
+    over modules, gives both the same weight. Without a first adapter there is the update alone. Each tensor
+    is made when it is read.
 
     Args:
         up: A [r, d] and B [l, r] of every module, and ``first_A`` and ``first_B`` of the same shapes or none.
         distance: what will be compared, ``"b"`` or ``"product"``.
     """
-    compared = select(up, ("A", "B"))
-    for name, first in first_adapter(up).items():
-        kind = "A" if part(name) == FIRST["A"] else "B"
-        last = up[f"{module(name)}.{kind}"]
-        if distance == "b":
-            later = last - first
-        else:
-            later = torch.cat([last, first], 0) if kind == "A" else torch.cat([last, -first], 1)
-        compared[f"{module(name)}.later.{kind}"] = later
-    return compared
+
+    def __init__(self, up: Weights, distance: str) -> None:
+        self._up, self._distance = up, distance
+        kinds = {first: kind for kind, first in FIRST.items()}
+        self._later = {
+            f"{module(name)}.later.{kinds[part(name)]}": name for name in up if part(name) in kinds
+        }
+        self._names = [*(name for name in up if part(name) in FIRST), *self._later]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._later:
+            return self._up[name]
+        first, kind = self._later[name], part(name)
+        began, now = self._up[first], self._up[f"{module(first)}.{kind}"]
+        if self._distance == "b":
+            return now - began
+        return torch.cat([now, began], 0) if kind == "A" else torch.cat([now, -began], 1)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

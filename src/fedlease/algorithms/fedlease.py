@@ -68,7 +68,7 @@ class FedLease:
             client: FedLoRA-MoE (section 3.3), FedLoRA-Individual (Table 2).
         distance: ``"b"`` compares B (Eq. 2), ``"product"`` compares B A.
         centered: take the mean update of all clients out before comparing.
-        later: compare also what clients learned after their first round alone, see `alone.with_later`.
+        later: compare also what clients learned after their first round alone, see `alone.WithLater`.
         top_k: None is the adaptive top-M of Eq. 5; a number is the vanilla top-k of Eq. 4.
         normalize_weights: renormalise the selected slots' weights to sum 1; False is Eq. 5 as printed.
         router: averaged within the ``"cluster"`` as in the paper, ``"local"`` to each client (Fig. 6a), or

@@ -9,9 +9,10 @@ Centred distances take the mean update of all clients out first. What all tasks 
 first A, the same head) makes every pair look alike; what is left tells the tasks apart. The centred inner
 products are those of the Gram matrix with row means and column means taken out, so nothing is approximated.
 
-Clients are gone through in blocks of `BLOCK_BYTES`, each pair of blocks once, and read when a block needs
-them: of a mapping that loads what it is asked for, no more than two blocks are in memory. What fits in one
-block is read once.
+Clients are gone through in blocks of `BLOCK_BYTES`, each pair of blocks once, and asked for when a block
+needs them: of a mapping that loads what it is asked for, no more than two blocks are in memory. What fits in
+one block is asked for once. In float64 there is one module of a block at a time, so weights that are read
+tensor by tensor, as an engine's answers are, take no memory to speak of.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fedlease.allocation.updates import (
     Update,
     check_alike,
     check_distance,
+    update_of,
     updates_of,
     zero_update,
 )
@@ -39,7 +41,10 @@ SMALLEST_NORM = 1e-12
 """A squared norm below this share of the module's mean squared norm is rounding, and counts as zero."""
 
 BLOCK_BYTES = 2**29
-"""What the float64 updates of one block of clients take, half a GiB."""
+"""What the updates of one block of clients would take in float64, half a GiB; in float32 they take half."""
+
+ROWS = 512
+"""Ranks of all clients together that are multiplied at once with those of the others."""
 
 
 class Compared(NamedTuple):
@@ -106,45 +111,56 @@ def compare(
 
 def _grams(weights: Mapping[str, Weights], distance: Distance) -> Iterator[Matrix]:
     """Yield the clients' inner products by module, float64 [N, N], exactly symmetric."""
-    clients, same_rank = list(weights), distance == "b"
-    left = _block(weights, clients, distance, room=BLOCK_BYTES)
-    check_alike(left, same_rank)
-    first, size = dict([next(iter(left.items()))]), len(left)
-    modules = sorted(left[clients[0]])
+    clients, block = list(weights), _Blocks(weights, distance)
+    left = block.read(clients, room=BLOCK_BYTES)
+    size, modules = len(left), sorted(block.first[clients[0]])
     if size == len(clients):
-        yield from (_symmetric([update[name] for update in left.values()]) for name in modules)
+        yield from (_symmetric(block.of(left, name)) for name in modules)
         return
     grams = np.empty((len(modules), len(clients), len(clients)))
     for top in range(0, len(clients), size):
         rows = slice(top, top + size)
         if top:
-            left = _block(weights, clients[rows], distance)
-            check_alike({**first, **left}, same_rank)
+            left = block.read(clients[rows])
         for gram, name in zip(grams, modules, strict=True):
-            gram[rows, rows] = _symmetric([update[name] for update in left.values()])
+            gram[rows, rows] = _symmetric(block.of(left, name))
         for start in range(0, top, size):
             columns = slice(start, start + size)
-            right = _block(weights, clients[columns], distance)
+            right = block.read(clients[columns])
             for gram, name in zip(grams, modules, strict=True):
-                gram[rows, columns] = inner_products(
-                    [update[name] for update in left.values()], [update[name] for update in right.values()]
-                )
+                gram[rows, columns] = inner_products(block.of(left, name), block.of(right, name))
                 gram[columns, rows] = gram[rows, columns].T
     yield from grams
 
 
-def _block(
-    weights: Mapping[str, Weights], clients: Iterable[str], distance: Distance, room: float = inf
-) -> dict[str, dict[str, Update]]:
-    """Read clients' updates, one at least, as long as there is room for their bytes."""
-    held: dict[str, dict[str, Update]] = {}
-    for client in clients:
-        updates = updates_of(client, weights[client], distance)
-        room -= sum(b.nbytes + (0 if a is None else a.nbytes) for b, a in updates.values())
-        if held and room < 0:
-            break
-        held[client] = updates
-    return held
+class _Blocks:
+    """Reads clients, checked against the first one, and gives their updates module by module.
+
+    Attributes:
+        first: the first client's updates, once it was read.
+    """
+
+    def __init__(self, weights: Mapping[str, Weights], distance: Distance) -> None:
+        self._weights, self._distance = weights, distance
+        self.first: dict[str, dict[str, Update]] = {}
+
+    def read(self, clients: Iterable[str], room: float = inf) -> dict[str, Weights]:
+        """Ask for clients, one at least, as long as there is room for their bytes in float64."""
+        held: dict[str, Weights] = {}
+        for client in clients:
+            own = self._weights[client]
+            updates = updates_of(client, own, self._distance)
+            self.first = self.first or {client: updates}
+            check_alike({**self.first, client: updates}, same_rank=self._distance == "b")
+            room -= sum(b.nbytes + (0 if a is None else a.nbytes) for b, a in updates.values())
+            if held and room < 0:
+                break
+            held[client] = own
+        return held
+
+    def of(self, held: Mapping[str, Weights], name: str) -> list[Update]:
+        """The updates of one module of clients that were read."""
+        return [update_of(client, weights, name, self._distance) for client, weights in held.items()]
 
 
 def _symmetric(held: Sequence[Update]) -> Matrix:
@@ -162,14 +178,32 @@ def inner_products(left: Sequence[Update], right: Sequence[Update]) -> Matrix:
     if left[0][1] is None or right[0][1] is None:
         flat: Matrix = _flat(left) @ _flat(right).T
         return flat
-    by_b = np.hstack([b for b, _ in left]).T @ np.hstack([b for b, _ in right])  # [sum r, sum r]
-    by_a = (
-        np.vstack([a for _, a in left if a is not None]) @ np.vstack([a for _, a in right if a is not None]).T
-    )
-    by_rank = by_b * by_a  # the trace of a product is the sum of the elementwise product with the transpose
-    rows = np.add.reduceat(by_rank, _starts(left), axis=0)
-    products: Matrix = np.add.reduceat(rows, _starts(right), axis=1)
+    across, starts = [np.hstack([b for b, _ in right]), _stacked(right).T], _starts(right)
+    products: Matrix = np.empty((len(left), len(right)))
+    for rows in _few(left):
+        some = left[rows]
+        by_rank = np.hstack([b for b, _ in some]).T @ across[0]  # [sum r, sum r]
+        by_rank *= (
+            _stacked(some) @ across[1]
+        )  # the trace of a product is the sum of A's and B's, entry by entry
+        products[rows] = np.add.reduceat(np.add.reduceat(by_rank, _starts(some), axis=0), starts, axis=1)
     return products
+
+
+def _few(updates: Sequence[Update]) -> Iterator[slice]:
+    """Part updates into neighbours of no more than `ROWS` ranks together, where they have less each."""
+    start = ranks = 0
+    for stop, (b, _) in enumerate(updates):
+        if stop > start and ranks + b.shape[1] > ROWS:
+            yield slice(start, stop)
+            start, ranks = stop, 0
+        ranks += b.shape[1]
+    yield slice(start, len(updates))
+
+
+def _stacked(updates: Sequence[Update]) -> Matrix:
+    """A of all, one below the other [sum r, d]."""
+    return np.vstack([a for _, a in updates if a is not None])
 
 
 def center(gram: Matrix) -> Matrix:

@@ -22,7 +22,15 @@ from torch import Tensor
 from fedlease.allocation.allocation import Allocation
 from fedlease.allocation.distances import cosines, inner_products
 from fedlease.allocation.sketches import SIZE, Sketch, Sketcher, sketches
-from fedlease.allocation.updates import Distance, InOrder, Matrix, Update, check_alike, updates_of
+from fedlease.allocation.updates import (
+    Distance,
+    InOrder,
+    Matrix,
+    Update,
+    check_alike,
+    update_of,
+    updates_of,
+)
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.weights import Weights, module, part
 
@@ -75,11 +83,11 @@ def centres(weights: Mapping[str, Weights], allocation: Allocation) -> tuple[Cen
     found = []
     for expert in range(allocation.num_experts):
         pairs = zip(allocation.clients, allocation.labels, strict=True)
-        members = [client for client, own in pairs if own == expert]
-        updates = [updates_of(client, weights[client], distance) for client in members]
+        members = {client: weights[client] for client, own in pairs if own == expert}
+        first, own = next(iter(members.items()))
         kept = {}
-        for name in sorted(updates[0]):
-            b, a = _mean([update[name] for update in updates])
+        for name in sorted(updates_of(first, own, distance)):
+            b, a = _mean([update_of(client, held, name, distance) for client, held in members.items()])
             kept[f"{name}.B"] = torch.from_numpy(b.astype(np.float32))
             if a is not None:
                 kept[f"{name}.A"] = torch.from_numpy(a.astype(np.float32))
@@ -169,7 +177,10 @@ def _between(there: Sequence[Mapping[str, Update]], name: str) -> Matrix:
 
 
 def _ranks(weights: Mapping[str, Weights], allocation: Allocation, distance: Distance) -> int:
-    """The most ranks that a mean of products could have, over experts and modules; 0 where B is compared."""
+    """The most ranks that a mean of products could have, over experts and modules; 0 where B is compared.
+
+    Nobody is read any more once it is above `MOST_RANKS`.
+    """
     if distance == "b":
         return 0
     most = 0
@@ -181,7 +192,8 @@ def _ranks(weights: Mapping[str, Weights], allocation: Allocation, distance: Dis
             for name, (b, a) in updates_of(client, weights[client], distance).items():
                 assert a is not None
                 total[name] = min(total.get(name, 0) + b.shape[1], len(b), a.shape[1])
-        most = max(most, *total.values())
+            if (most := max(most, *total.values())) > MOST_RANKS:
+                return most
     return most
 
 

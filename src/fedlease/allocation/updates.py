@@ -64,6 +64,13 @@ def updates_of(client: str, weights: Weights, distance: Distance) -> dict[str, U
     return updates
 
 
+def update_of(client: str, weights: Weights, name: str, distance: Distance) -> Update:
+    """Return the update of one module that `updates_of` knows, the other modules unread."""
+    key = f"{name}." if name else ""
+    b = _float64(client, f"{key}B", weights[f"{key}B"])
+    return b, None if distance == "b" else _float64(client, f"{key}A", weights[f"{key}A"])
+
+
 def zero_update(client: str) -> FedLeaseError:
     """Return the error of a client all of whose updates are zero."""
     return FedLeaseError(f"client {client!r} sent an update of zero: train it first, or leave it out")
