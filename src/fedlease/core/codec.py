@@ -11,46 +11,60 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_bytes, write_bytes
+from fedlease.core.tensor_file import write_tensors
 
 T = TypeVar("T")
 
+Read = Callable[[], Tensor]
 
-def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """Return ``value`` as plain JSON values, moving its tensors to ``tensors`` under their paths.
 
-    Knows dataclasses, mappings with string or integer keys, sequences, tensors, numpy arrays, plain values.
+def pack(value: Any, tensors: dict[str, Read], path: str = "") -> Any:
+    """Return ``value`` as plain JSON values, and how to read its tensors in ``tensors`` under their paths.
+
+    Those of a mapping are read from it when they are wanted, so a mapping that reads them from a disk is
+    never in memory as a whole. Knows dataclasses, mappings with string or integer keys, sequences, tensors,
+    numpy arrays, plain values.
 
     Raises:
         TypeError: the value holds something else.
     """
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().contiguous().clone()  # safetensors refuses shared storage
+        tensors[path] = lambda: value
         return path
     if isinstance(value, np.ndarray):
-        tensors[path] = torch.from_numpy(np.array(value))
+        tensors[path] = lambda: torch.from_numpy(np.array(value))
         return path
     if dataclasses.is_dataclass(value):
         items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {name: pack(item, tensors, f"{path}/{name}") for name, item in items.items()}
     if isinstance(value, Mapping):
-        return [[key, pack(item, tensors, f"{path}/{key}")] for key, item in value.items()]
+        return [[key, _pack_entry(value, key, tensors, f"{path}/{key}")] for key in value]
     if isinstance(value, tuple | list):
         return [pack(item, tensors, f"{path}/{index}") for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"cannot store a {type(value).__name__} at {path or 'the top'}")
+
+
+def _pack_entry(value: Mapping[Any, Any], key: Any, tensors: dict[str, Read], path: str) -> Any:
+    item = value[key]
+    packed = pack(item, tensors, path)
+    if isinstance(item, Tensor):
+        tensors[path] = partial(value.__getitem__, key)  # and the one that was read is let go
+    return packed
 
 
 def unpack(tree: Any, tensors: Mapping[str, Tensor], kind: Any) -> Any:
@@ -144,14 +158,19 @@ def save_value(value: Any, folder: Path, name: str) -> None:
         FedLeaseError: a file cannot be written.
     """
     check(type(value))
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Read] = {}
     tree = pack(value, tensors)
-    write_bytes(folder / f"{name}.safetensors", save(tensors))
+    write_tensors(folder / f"{name}.safetensors", tensors)
     write_bytes(folder / f"{name}.json", json.dumps(tree).encode())
 
 
-def load_value(kind: type[T], folder: Path, name: str) -> T:
+def load_value(kind: type[T], folder: Path, name: str, *, mapped: bool = False) -> T:
     """Read back what `save_value` wrote.
+
+    Args:
+        kind: its type.
+        folder, name: where it lies.
+        mapped: tensors are views of the file, which must stay as long as they do; else they are in memory.
 
     Raises:
         TypeError: ``kind`` holds a type that cannot be loaded; it is named.
@@ -159,8 +178,9 @@ def load_value(kind: type[T], folder: Path, name: str) -> T:
     """
     check(kind)
     try:
-        tensors = load(read_bytes(folder / f"{name}.safetensors"))
+        path = folder / f"{name}.safetensors"
+        tensors = load_file(path) if mapped else load(read_bytes(path))
         value: T = unpack(json.loads(read_bytes(folder / f"{name}.json")), tensors, kind)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FedLeaseError(f"{folder / name}.json and .safetensors are damaged ({error})") from error
     return value

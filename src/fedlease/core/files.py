@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,20 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     Raises:
         FedLeaseError: it cannot be written; the old file, if there is one, is left as it was.
     """
+    write_parts(path, (content,), durable=durable)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview], *, durable: bool = True) -> None:
+    """Write a file as `write_bytes` does, part by part as they come.
+
+    Raises:
+        FedLeaseError: it cannot be written; nothing is left of it then, nor where the parts end in an error.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            for part in parts:
+                file.write(part)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -36,29 +47,14 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a file line by line as they come, beside its place, then rename it there.
-
-    Raises:
-        FedLeaseError: it cannot be written; nothing is left of it then, nor where the lines end in an error.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            for line in lines:
-                file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise FedLeaseError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:  # after the renaming there is none
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    """Write a text line by line as they come, as `write_parts` does."""
+    write_parts(path, (f"{line}\n".encode() for line in lines))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    parts = json.JSONEncoder(indent=1, allow_nan=False).iterencode(value)
+    write_parts(path, (part.encode() for part in chain(parts, "\n")))  # the whole text is never in memory
 
 
 def read_bytes(path: Path) -> bytes:

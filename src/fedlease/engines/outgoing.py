@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from fedlease.core.held import HELD, digests, spared
@@ -31,13 +32,17 @@ class Parcel:
 
 @dataclass(frozen=True)
 class _Ready:
-    """One tensor, made ready; ``tensor`` keeps it alive, so that no other gets its id."""
+    """One tensor, made ready; ``tensor`` keeps it alive, so that no other lies where it does."""
 
     tensor: Tensor
     levels: Tensor
     steps: Tensor | None
     arrived: Tensor
     digest: Tensor | None
+
+
+_Where = tuple[int, torch.Size, tuple[int, ...], torch.dtype]
+"""Which bytes of memory a tensor is, and how they are read."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Outgoing:
     """
 
     wire: WireForm
-    _ready: dict[int, _Ready] = field(default_factory=dict)
+    _ready: dict[_Where, _Ready] = field(default_factory=dict)
 
     def parcel(self, message: Message, known: Weights) -> Parcel:
         """Make a message ready for a client that holds what these digests tell."""
@@ -65,10 +70,12 @@ class Outgoing:
         return Parcel(spared(whole, now, known), whole, arrived, now)
 
     def _made(self, tensor: Tensor) -> _Ready:
-        if id(tensor) not in self._ready:
+        # not its id: each client may be sent a view of its own of what is there once
+        where = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if where not in self._ready:
             sent = packed(Message({"": tensor}), self.wire, dithered=True)
             arrived = unpacked(sent, self.wire).weights[""]
             digest = digests({"": arrived}).get(HELD)
             steps = sent.weights.get(SCALE)
-            self._ready[id(tensor)] = _Ready(tensor, sent.weights[""], steps, arrived, digest)
-        return self._ready[id(tensor)]
+            self._ready[where] = _Ready(tensor, sent.weights[""], steps, arrived, digest)
+        return self._ready[where]

@@ -31,6 +31,7 @@ class Shelf:
     def __init__(self, folder: Path | None, room: int = ROOM) -> None:
         self._folder, self._room = folder, room
         self._file: File | None = None
+        self._layouts: dict[Layout, Places] = {}
 
     def put(self, weights: Weights) -> Weights:
         """Return the same weights, from now on wherever there is room for them.
@@ -55,12 +56,13 @@ class Shelf:
     def _shelve(self, weights: Weights, folder: Path) -> Weights:
         if self._file is None:
             self._file = File(folder)
-        places = {}
+        began, places = self._file.end(), {}
         for name, tensor in weights.items():
             ready = tensor.detach().cpu().contiguous()
-            start = self._file.add(ready.flatten().view(torch.uint8).numpy().data)
-            places[name] = Place(start, ready.shape, ready.dtype)
-        return Shelved(self._file, places)
+            places[name] = Place(self._file.end() - began, ready.shape, ready.dtype)
+            self._file.add(ready.flatten().view(torch.uint8).numpy().data)
+        # most clients send the same names and shapes: where these lie is held once, not for each
+        return Shelved(self._file, began, self._layouts.setdefault(tuple(places.items()), places))
 
 
 class File:
@@ -73,12 +75,14 @@ class File:
         if hasattr(self, "_file"):
             self._file.close()
 
-    def add(self, content: memoryview) -> int:
-        """Write at the end; return where that was."""
-        start = self._file.tell()
+    def end(self) -> int:
+        """Where the next content goes."""
+        return self._file.tell()
+
+    def add(self, content: memoryview) -> None:
+        """Write at the end."""
         while content:
             content = content[self._file.write(content) :]
-        return start
 
     def read(self, start: int, size: int) -> bytearray:
         """Read ``size`` bytes from a place.
@@ -94,25 +98,29 @@ class File:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a file a tensor lies, and what it is."""
+    """Where a tensor lies, from where its weights begin, and what it is."""
 
     start: int
     shape: torch.Size
     dtype: torch.dtype
 
 
-class Shelved(Mapping[str, Tensor]):
-    """Weights in a file; each tensor is read when it is asked for."""
+Places = Mapping[str, Place]
+Layout = tuple[tuple[str, Place], ...]
 
-    def __init__(self, file: File, places: Mapping[str, Place]) -> None:
-        self._file, self._places = file, places
+
+class Shelved(Mapping[str, Tensor]):
+    """Weights in a file from some place on; each tensor is read when it is asked for."""
+
+    def __init__(self, file: File, began: int, places: Places) -> None:
+        self._file, self._began, self._places = file, began, places
 
     def __getitem__(self, name: str) -> Tensor:
         place = self._places[name]
         count = math.prod(place.shape)
         if not count:
             return torch.empty(place.shape, dtype=place.dtype)
-        content = self._file.read(place.start, count * place.dtype.itemsize)
+        content = self._file.read(self._began + place.start, count * place.dtype.itemsize)
         return torch.frombuffer(content, dtype=place.dtype).reshape(place.shape)
 
     def __iter__(self) -> Iterator[str]:

@@ -128,7 +128,11 @@ _Layout = frozenset[tuple[str, str]]
 
 def _odd_ones(up: Mapping[ClientId, Message], down: Mapping[ClientId, Message]) -> dict[ClientId, str]:
     """Who sent something else than most of those who were asked for the same rank."""
-    layouts = {client: _layout(message) for client, message in sorted(up.items())}
+    same: dict[_Layout, _Layout] = {}  # many clients have one: it is held once
+    layouts = {}
+    for client, message in sorted(up.items()):
+        layout = _layout(message)
+        layouts[client] = same.setdefault(layout, layout)
     groups: dict[Fact | None, list[ClientId]] = {}
     for client in layouts:
         groups.setdefault(down[client].facts.get("rank"), []).append(client)

@@ -30,8 +30,10 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_bytes, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
+from fedlease.engines.shelf import Shelf
 from fedlease.experiments import heartbeat
 from fedlease.experiments.holdings import Holdings
+from fedlease.experiments.keepings import Keepings
 from fedlease.experiments.lock import NAME as LOCK
 from fedlease.experiments.lock import lock
 
@@ -81,6 +83,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Kept:
+    """What clients keep as checkpoints had it before `Keepings`."""
+
     round: int
     weights: dict[ClientId, dict[str, Tensor]]
 
@@ -240,12 +244,11 @@ class Store:
         """
         final = self._checkpoint(checkpoint.round)
         partial = final.with_name(f".{final.name}.partial")
-        kept = {client: dict(weights) for client, weights in checkpoint.kept.items()}
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             save_value(checkpoint.state, partial, "state")
-            save_value(_Kept(checkpoint.round, kept), partial, "kept")
+            save_value(Keepings.of(checkpoint.round, checkpoint.kept), partial, "keeps")
             save_value(Holdings.of(checkpoint.holds), partial, "holds")
             write_json(partial / "history.json", asdict(checkpoint.history))
             partial.rename(final)
@@ -259,13 +262,20 @@ class Store:
         found = self._checkpoints()
         if not found:
             return None
-        kept = load_value(_Kept, found[-1], "kept")
+        if (found[-1] / "keeps.json").is_file():
+            together = load_value(Keepings, found[-1], "keeps", mapped=True)
+            shelf = Shelf(self.folder)
+            round = together.round
+            kept = {client: shelf.put(own) for client, own in together.apart()}
+        else:  # a run of before
+            before = load_value(_Kept, found[-1], "kept")
+            round, kept = before.round, dict(before.weights)
         holds = {}
         if (found[-1] / "holds.json").is_file():  # a run of before has none: all is sent once more
             holds = load_value(Holdings, found[-1], "holds").apart()
         history = History(**read_json(found[-1] / "history.json"))
         state = load_value(kind, found[-1], "state")
-        return Checkpoint(kept.round, state, kept.weights, history, holds)
+        return Checkpoint(round, state, kept, history, holds)
 
     def _checkpoint(self, round: int) -> Path:
         return self.folder / "checkpoint" / f"round-{round:06d}"
