@@ -178,15 +178,19 @@ def inner_products(left: Sequence[Update], right: Sequence[Update]) -> Matrix:
     if left[0][1] is None or right[0][1] is None:
         flat: Matrix = _flat(left) @ _flat(right).T
         return flat
-    across, starts = [np.hstack([b for b, _ in right]), _stacked(right).T], _starts(right)
     products: Matrix = np.empty((len(left), len(right)))
     for rows in _few(left):
-        some = left[rows]
-        by_rank = np.hstack([b for b, _ in some]).T @ across[0]  # [sum r, sum r]
-        by_rank *= (
-            _stacked(some) @ across[1]
-        )  # the trace of a product is the sum of A's and B's, entry by entry
-        products[rows] = np.add.reduceat(np.add.reduceat(by_rank, _starts(some), axis=0), starts, axis=1)
+        for columns in _few(right):
+            products[rows, columns] = _of_products(left[rows], right[columns])
+    return products
+
+
+def _of_products(left: Sequence[Update], right: Sequence[Update]) -> Matrix:
+    """Return the inner products of updates that have A."""
+    by_rank = np.hstack([b for b, _ in left]).T @ np.hstack([b for b, _ in right])  # [sum r, sum r]
+    by_rank *= _stacked(left) @ _stacked(right).T  # a trace of products is a sum over both, entry by entry
+    rows = np.add.reduceat(by_rank, _starts(left), axis=0)
+    products: Matrix = np.add.reduceat(rows, _starts(right), axis=1)
     return products
 
 

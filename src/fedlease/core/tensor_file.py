@@ -27,7 +27,7 @@ KINDS = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Callable[[], Tensor]]) -> None:
-    """Write tensors as safetensors, atomically, with no more than one of them in memory.
+    """Write tensors as safetensors, atomically, with no more than two of them in memory.
 
     Args:
         path: of the file.
