@@ -31,16 +31,25 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` a worker does a file at a time, and one of them all of `PROCESSES`, first."""
+    """What takes long comes first."""
+    order = {name: place for place, name in enumerate((*PROCESSES, *LONG))}
+    items.sort(key=lambda item: order.get(item.path.relative_to(HERE).as_posix(), len(order)))
 
-    def place(item: pytest.Item) -> int:
-        name = item.path.relative_to(HERE).as_posix()
-        return 0 if name in PROCESSES else 1 if name in LONG else 2
 
-    items.sort(key=place)
-    for item in items:
-        group = "processes" if place(item) == 0 else item.path.relative_to(HERE).as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers each does a file at a time, and one of them all of `PROCESSES`.
+
+    Marks of groups would say the same, but xdist 3.8 sets them in ids that pytest 9.2 does not read again.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(nodeid.partition("::")[0])
+            return "processes" if file.endswith(PROCESSES) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -133,6 +133,7 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
     ("python", "benchmarks/round.py"): (check_benchmark, "as the one before"),
     ("python", "benchmarks/growth.py"): (check_benchmark, "as the one before"),
     ("python", "benchmarks/bytes.py"): (check_benchmark, "takes a minute"),
+    ("python", "benchmarks/wire.py"): (check_benchmark, "takes half an hour"),
 }
 """What is not run here: how it is checked instead, and why."""
 
