@@ -37,7 +37,7 @@ def test_no_more_than_two_are_in_memory(tmp_path: Path) -> None:
         held.append(ref(made))
         return made
 
-    write_tensors(tmp_path / "t", {name: read for name in "abc"})
+    write_tensors(tmp_path / "t", dict.fromkeys("abc", read))
     assert len(held) == 6
 
 

@@ -45,7 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Callable[[], Tensor]]) -> No
         dtype, shape = forms[name]
         start, end = end, end + shape.numel() * dtype.itemsize
         told[name] = {"dtype": KINDS[dtype], "shape": list(shape), "data_offsets": [start, end]}
-    header = json.dumps(told, separators=(",", ":")).encode()
+    header = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
 
     def parts() -> Iterator[bytes | memoryview]:
