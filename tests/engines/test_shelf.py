@@ -85,30 +85,3 @@ def test_every_method_gives_the_same_bits(
             assert {name: bits(t) for name, t in mine.items()} == {
                 name: bits(t) for name, t in theirs.items()
             }
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel tells its peak on Linux")
-@pytest.mark.parametrize("method", ["fedit", "fedlease"])
-def test_memory_does_not_grow_with_clients(method: str, tmp_path: Path) -> None:
-    """Each client sends 1 MiB a round, and keeps as much or more where the method has it keep something."""
-    modules = {"layer.0.query": (1024, 1024)}
-    algorithm = build(method, rank=128, **({"warmup_rounds": 2} if method == "fedlease" else {}))
-    peaks = []
-    for count in (60, 160):
-        engine = InProcess(
-            algorithm, sites({f"c{number:03d}": float(number % 3) for number in range(count)}), aside=tmp_path
-        )
-        state = algorithm.init(modules, 0)
-        before = peak(anew=True)
-        state = algorithm.round(state, engine)
-        peaks.append(peak() - before)
-    assert peaks[1] < peaks[0] + 50  # 100 more clients send and keep 100 MiB or more
-    assert peaks[0] < 150
-
-
-def peak(*, anew: bool = False) -> float:
-    """MiB that this process took at most since it was last asked to count anew."""
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024

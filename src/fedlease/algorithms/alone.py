@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -24,19 +24,20 @@ def first_adapter(weights: Weights) -> dict[str, Tensor]:
     return select(weights, FIRST.values())
 
 
-class AllWithLater(Mapping[ClientId, Weights]):
-    """What several clients are compared by, see `WithLater`: made when it is read, for there may be many.
+class Each(Mapping[ClientId, Weights]):
+    """What several clients are compared by: made when it is read, for there may be many.
 
     Args:
         answers: of clients that trained alone.
-        distance: what will be compared, ``"b"`` or ``"product"``.
+        made: gives for what one of them sent what it is compared by. To be compared in little memory, that
+            reads its tensors when they are asked for.
     """
 
-    def __init__(self, answers: Mapping[ClientId, Message], distance: str) -> None:
-        self._answers, self._distance = answers, distance
+    def __init__(self, answers: Mapping[ClientId, Message], made: Callable[[Weights], Weights]) -> None:
+        self._answers, self._made = answers, made
 
     def __getitem__(self, client: ClientId) -> Weights:
-        return WithLater(self._answers[client].weights, self._distance)
+        return self._made(self._answers[client].weights)
 
     def __iter__(self) -> Iterator[ClientId]:
         return iter(self._answers)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from fedlease.algorithms.alone import AllWithLater, as_first, first_adapter
+from fedlease.algorithms.alone import Each, WithLater, as_first, first_adapter
 from fedlease.algorithms.newcomers import Arrivals, take_in
 from fedlease.algorithms.registry import Method
 from fedlease.algorithms.steps import Weighting, average, average_within, examples, met, to_all, train_lora
@@ -144,7 +144,7 @@ class FedLease:
         answers = clients.each("warm_up", down)
         if not last:
             return replace(state, round=number, met=met(state.met, answers))
-        came = AllWithLater(answers, self.distance)
+        came = Each(answers, lambda up: WithLater(up, self.distance))
         allocation = cluster(
             came,
             max_experts=self.max_experts,

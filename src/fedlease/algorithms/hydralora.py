@@ -7,12 +7,14 @@ the B belong to clusters of clients, found as FedLEASE finds them (Wang et al., 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from fedlease.algorithms.alone import Each
 from fedlease.algorithms.registry import Method
 from fedlease.algorithms.steps import PlainLora, Weighting, average, average_within, examples, met, to_all
 from fedlease.allocation import Allocation, cluster
@@ -113,7 +115,7 @@ class HydraLoRA(PlainLora):
         if not last:
             return replace(state, round=number, shared=shared, met=met(state.met, answers))
         allocation = cluster(
-            {client: {**shared, **select(answer.weights, ("B",))} for client, answer in answers.items()},
+            Each(answers, lambda up: ChainMap(shared, up)),  # type: ignore[arg-type]  # it is only read
             max_experts=self.max_experts,
             num_experts=None if self.experts is None else min(self.experts, len(answers)),
             seed=state.seed,

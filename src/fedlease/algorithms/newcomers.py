@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from fedlease.algorithms.alone import AllWithLater
+from fedlease.algorithms.alone import Each, WithLater
 from fedlease.algorithms.steps import to_all
 from fedlease.allocation import Allocation, Centre, join
 from fedlease.core.protocols import ClientId, Clients
@@ -55,7 +56,7 @@ def take_in(
         answers = clients.each("warm_up", down)
         joining = {**arrivals.joining, **{client: trained[client] + 1 for client in answers}}
         if upload:
-            came = AllWithLater(answers, allocation.distance)
+            came = Each(answers, partial(WithLater, distance=allocation.distance))
             allocation = join(allocation, arrivals.centres, came)
             joining = {client: times for client, times in joining.items() if client not in came}
         arrivals = Arrivals(arrivals.centres, dict(sorted(joining.items())))

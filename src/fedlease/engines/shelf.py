@@ -16,7 +16,7 @@ from torch import Tensor
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.weights import Weights
 
-ROOM = 32 * 2**20
+ROOM = 8 * 2**20
 """Bytes that stay in memory: with few clients the disk is never touched."""
 
 
