@@ -86,6 +86,7 @@ def test_runs_share_the_initial_phase_and_are_the_same_without_it(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # some fifty starts of a process
 def test_a_sweep_killed_again_and_again_ends_with_the_same_table(
     swept: tuple[Sweep, Silent], tiny: Path, tmp_path: Path
 ) -> None:
