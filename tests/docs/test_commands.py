@@ -131,6 +131,7 @@ CHECKED: dict[tuple[str, ...], tuple[Callable[[Words], None], str]] = {
         "takes minutes; test_round_benchmarks.py runs a small one",
     ),
     ("python", "benchmarks/round.py"): (check_benchmark, "as the one before"),
+    ("python", "benchmarks/decoding.py"): (check_benchmark, "takes a quarter of an hour"),
     ("python", "benchmarks/growth.py"): (check_benchmark, "as the one before"),
     ("python", "benchmarks/bytes.py"): (check_benchmark, "takes a minute"),
     ("python", "benchmarks/wire.py"): (check_benchmark, "takes half an hour"),
