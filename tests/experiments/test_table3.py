@@ -66,8 +66,8 @@ def test_the_rows_of_flan_are_enough_for_small(flan: Path, monkeypatch: pytest.M
     monkeypatch.setenv("FEDLEASE_DATA", str(flan))
     monkeypatch.setattr("fedlease.experiments.prepare.resolve", lambda name, beside: name)
     run, trial = (read_rows(spec, settle(spec, Path.cwd())) for spec in specs("small"))
-    assert {(len(held.train), len(held.test)) for held in run.values()} == {(60, 40), (30, 40)}
-    assert {(len(held.train), len(held.test)) for held in trial.values()} == {(40, 30)}
+    assert {(len(held.train), len(held.test)) for held in run.values()} == {(44, 40), (22, 40)}
+    assert {(len(held.train), len(held.test)) for held in trial.values()} == {(30, 30)}
     assert not any(held.shared_test for held in (*run.values(), *trial.values()))
     tested = {row.texts for held in run.values() for row in held.test}
     for held in trial.values():

@@ -30,7 +30,7 @@ SMALL = Size(
         "training": {"batch_size": 8, "epochs": 1, "score_batch_size": 40},
         "generation": {"max_new_tokens": 80},
     },
-    train_rows=60,
+    train_rows=44,
     test_rows=40,
     clients=2,
     seeds=(0, 1),
@@ -41,7 +41,7 @@ SMALL = Size(
 )
 """For two cores: SmolLM2, six rounds. No row is cut, and 80 tokens are enough for 97 % of the answers.
 
-Of the longest rows each client has half as many, and none are in trials, which train on 40 rows a client.
+Of the longest rows each client has half as many, and none are in trials, which train on 30 rows a client.
 """
 
 PAPER = Size(
@@ -88,7 +88,7 @@ def trials(size: Size) -> dict[str, Values]:
     """The specs on which learning rates are chosen: the same setting, scored on held-out training rows."""
     tried = clients(size)
     if size.name == "small":
-        short = {"train_rows": 40, "test_rows": size.trial_rows}
+        short = {"train_rows": 30, "test_rows": size.trial_rows}
         tried = [{**entry, **short} for entry in tried if entry["name"] != LONGEST]
     return {
         str(method["name"]): {**size.base, **size.trial, "clients": tried, "method": method}
