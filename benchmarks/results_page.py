@@ -1,7 +1,8 @@
 """Fill docs/results.md from sweeps: python benchmarks/results_page.py RUNS [--page docs/results.md].
 
 Between ``<!-- table1 -->`` and ``<!-- end -->`` stands what `fedlease table` prints for RUNS/table1-small,
-how it was run, and the paper's numbers. The words around are left as they are.
+how it was run, and the paper's numbers. The words around are left as they are, and so is the place of a table
+that lacks a run.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ def main() -> None:
     for name in re.findall(r"<!-- (table\d) -->", page):
         folder = asked.runs / f"{name}-small"
         manifest = read_manifest(folder)
-        if manifest is None or not any(is_complete(entry) for entry in collect([folder])):
+        if manifest is None:
+            continue
+        done = sum(is_complete(entry) for entry in collect([folder]))
+        if done < len(manifest.runs):
+            print(f"{name} is left as it is: {done} of {len(manifest.runs)} runs are complete")
             continue
         content = "\n\n".join(section(name, folder, manifest))
         page = re.sub(
@@ -45,7 +50,7 @@ def main() -> None:
 
 def section(name: str, folder: Path, manifest: Manifest) -> Iterable[str]:
     """How it was run, the learning rates, our table, the paper's."""
-    entries = [entry for entry in collect([folder]) if is_complete(entry)]
+    entries = collect([folder])
     records = [entry.record for entry in entries]
     seeds = sorted({record["seed"] for record in records})
     yield f"`fedlease sweep {name} --seeds {len(seeds)}`, then `fedlease table runs/{name}-small`."
