@@ -1,0 +1,62 @@
+"""Which sites the engine counts as there, over a fake Grid: by their keys, late, silent, or away and back."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from grid import Node
+from toys import Toys
+
+from fedlease.core.errors import FedLeaseError
+
+
+def test_a_name_is_only_the_one_its_key_was_registered_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    toys = Toys("fedit", tmp_path)
+    for number, name in ((10, "a"), (11, "b"), (12, "a")):
+        toys.grid.nodes[number].name = name  # c's key is a's
+    toys.sites["d"].name = "stranger"
+    with caplog.at_level(logging.WARNING, "fedlease"):
+        assert toys.engine().ids == ("a", "b")
+    assert "node 12 is turned away: it says it is 'c', and its key is registered for 'a'" in caplog.text
+    assert "node 13 is turned away: it says it is 'stranger', which is no client" in caplog.text
+
+
+def test_a_site_that_goes_away_over_the_first_question_is_asked_when_it_is_back(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    node = toys.grid.nodes[11]
+    answers, node.handler = node.handler, lambda message: []
+
+    def back() -> None:
+        node.handler, node.since = answers, "2"
+
+    toys.clock.then.append((7.0, back))
+    assert toys.engine().ids == ("a", "b", "c", "d")
+    assert toys.clock.now < 10  # of the 30 s that a node has to answer
+
+
+def test_a_node_that_says_nothing_holds_nobody_up_twice(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    toys.grid.nodes[99] = Node(lambda message: [])
+    engine = toys.engine()
+    assert engine.ids == ("a", "b", "c", "d")
+    assert toys.clock.now == 30.0
+    assert engine.ids == ("a", "b", "c", "d")
+    assert toys.clock.now == 30.0
+
+
+def test_the_sites_are_waited_for_before_the_first_round(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    late = {n: toys.grid.nodes.pop(n) for n in (12, 13)}
+    toys.clock.then.append((20.0, lambda: toys.grid.nodes.update(late)))
+    engine = toys.engine()
+    engine.roster.gather(4, 60.0)
+    assert engine.ids == ("a", "b", "c", "d")
+    assert 20 <= toys.clock.now < 25
+    del toys.grid.nodes[13]
+    engine.roster.gather(3, 10.0)  # a quorum, after all the time it may take
+    with pytest.raises(FedLeaseError, match=r"3 of 4 sites are there after 10 s, and 4 are needed .*: d$"):
+        engine.roster.gather(4, 10.0)
