@@ -28,7 +28,8 @@ from fedlease.allocation import Allocation, cluster
 from fedlease.core.weights import Weights, select
 from fedlease.data.catalog import GLUE
 from fedlease.engines.inprocess import InProcess
-from fedlease.experiments.prepare import prepare, settle
+from fedlease.experiments.places import settle
+from fedlease.experiments.prepare import prepare
 from fedlease.experiments.spec import make_spec
 
 COMPARED: dict[str, tuple[Any, bool, bool]] = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fedlease.cli.collect import collect, title_of
@@ -54,7 +55,7 @@ def section(name: str, folder: Path, manifest: Manifest) -> Iterable[str]:
     records = [entry.record for entry in entries]
     seeds = sorted({record["seed"] for record in records})
     yield f"`fedlease sweep {name} --seeds {len(seeds)}`, then `fedlease table runs/{name}-small`."
-    yield f"{machine(records[0])} {spent(records)}"
+    yield f"{machines(records)} {spent(records)}"
     yield (
         "Learning rates: "
         + "; ".join(
@@ -75,12 +76,20 @@ def section(name: str, folder: Path, manifest: Manifest) -> Iterable[str]:
         yield published(columns, rows)
 
 
+def machines(records: Sequence[Record]) -> str:
+    """On what the runs were made; of several kinds of machines, how many on each."""
+    found = Counter(map(machine, records))
+    if len(found) == 1:
+        return f"{next(iter(found))}."
+    return f"{'; '.join(f'{count} runs on {kind}' for kind, count in found.most_common())}."
+
+
 def machine(record: Record) -> str:
     processor, versions = record["machine"]["processor"], record["versions"]
     plan = record["plan"]
     return (
         f"{processor}, {plan['threads']} thread(s) a process, {plan['precision']} with {plan['attention']} "
-        f"attention, torch {versions['torch']}, transformers {versions['transformers']}."
+        f"attention, torch {versions['torch']}, transformers {versions['transformers']}"
     )
 
 

@@ -37,7 +37,8 @@ from fedlease.core.progress import Progress
 from fedlease.data.where import VARIABLE
 from fedlease.deploy.processes import QUIET
 from fedlease.engines.inprocess import InProcess
-from fedlease.experiments.prepare import Federation, prepare, settle
+from fedlease.experiments.places import settle
+from fedlease.experiments.prepare import Federation, prepare
 from fedlease.experiments.spec import Spec, make_spec
 from turns import ratio, write
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from fedlease.cli import main
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["FEDLEASE_MEASURE"] = "0"  # what a test finds does not hang on what is timed beside it
 
 PROCESSES = ("deploy/test_trial.py", "deploy/test_four_sites.py", "deploy/test_ray.py", "use/test_served.py")
 """Tests of several processes each, which starve where two of them run side by side."""
@@ -174,3 +176,20 @@ def command(
         return int(raised.value.code or 0), shown.out, shown.err
 
     return call
+
+
+@pytest.fixture
+def toml() -> Callable[[dict[str, Any], Path], Path]:
+    """Write a spec as TOML: tables of plain values, and a list of tables."""
+
+    def write(spec: dict[str, Any], path: Path) -> Path:
+        def table(values: dict[str, Any]) -> str:
+            return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+        tables = {key: value for key, value in spec.items() if isinstance(value, dict)}
+        plain = {key: v for key, v in spec.items() if key not in tables and key != "clients"}
+        text = table(plain) + "".join(f"[{key}]\n{table(value)}" for key, value in tables.items())
+        path.write_text(text + "".join(f"[[clients]]\n{table(client)}" for client in spec["clients"]))
+        return path
+
+    return write

@@ -11,20 +11,7 @@ import pytest
 import fedlease
 
 
-def toml(spec: dict[str, Any], path: Path) -> Path:
-    """Write a spec as TOML: tables of plain values, and a list of tables."""
-
-    def table(values: dict[str, Any]) -> str:
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-
-    tables = {key: value for key, value in spec.items() if isinstance(value, dict)}
-    plain = {key: v for key, v in spec.items() if key not in tables and key != "clients"}
-    text = table(plain) + "".join(f"[{key}]\n{table(value)}" for key, value in tables.items())
-    path.write_text(text + "".join(f"[[clients]]\n{table(client)}" for client in spec["clients"]))
-    return path
-
-
-def test_run_show_and_resume(command: Any, spec_of: Any, tmp_path: Path) -> None:
+def test_run_show_and_resume(command: Any, spec_of: Any, tmp_path: Path, toml: Any) -> None:
     path, out = toml(spec_of(), tmp_path / "spec.toml"), tmp_path / "out"
     code, shown, _ = command("run", path, "--out", out, "--set", "rounds=2")
     assert code == 0
@@ -81,7 +68,7 @@ def test_failures_are_one_line_and_exit_code_2(
     ],
 )
 def test_bad_data_and_models_are_named_and_nothing_is_written(
-    command: Any, spec_of: Any, tmp_path: Path, changes: dict[str, Any], says: str
+    command: Any, spec_of: Any, tmp_path: Path, changes: dict[str, Any], says: str, toml: Any
 ) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     lines = [json.dumps({"text": f"number {i}", "label": i % 2}) for i in range(40)]

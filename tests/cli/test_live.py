@@ -14,6 +14,7 @@ import fedlease
 from fedlease.cli.live import Live
 from fedlease.core.progress import Progress
 from fedlease.experiments.spec import make_spec
+from fedlease.training.precision import Plan
 
 
 class EveryStep(Live):
@@ -102,5 +103,5 @@ def a_federation() -> tuple[Any, Any, int]:
     spec = make_spec(
         {"rounds": 2, "method": {"name": "fedit"}, "training": {"epochs": 1}, "clients": clients}
     )
-    plan = SimpleNamespace(precision="float32", attention="sdpa", threads=1, why="asked for")
+    plan = Plan("cpu", "float32", "sdpa", 1, "asked for")
     return spec, SimpleNamespace(sites={"a": site}, plan=plan), 0

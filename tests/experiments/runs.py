@@ -13,7 +13,8 @@ from peft import PeftModel
 
 import fedlease
 from fedlease.core.adapter import Model
-from fedlease.experiments.prepare import Federation, prepare, settle
+from fedlease.experiments.places import settle
+from fedlease.experiments.prepare import Federation, prepare
 from fedlease.experiments.spec import make_spec
 from fedlease.tuner import FedLeaseLayer
 

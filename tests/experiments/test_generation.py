@@ -18,7 +18,8 @@ from fedlease.algorithms.registry import methods
 from fedlease.core.adapter import Model
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.pace import measured_here
-from fedlease.experiments.prepare import read_rows, settle
+from fedlease.experiments.places import settle
+from fedlease.experiments.prepare import read_rows
 from fedlease.experiments.spec import make_spec, read_spec
 from fedlease.experiments.work import KINDS
 from fedlease.report.summary import run_report

@@ -9,7 +9,8 @@ from tiny_sweep import Silent
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.jobs import job
-from fedlease.experiments.prepare import read_rows, settle
+from fedlease.experiments.places import settle
+from fedlease.experiments.prepare import read_rows
 from fedlease.experiments.presets import find, presets
 from fedlease.experiments.presets.glue import SMALL
 from fedlease.experiments.sweep import Sweep

@@ -12,7 +12,8 @@ from fedlease.data.catalog import find as source_of
 from fedlease.data.sources import load
 from fedlease.experiments.jobs import job
 from fedlease.experiments.params import parameters
-from fedlease.experiments.prepare import read_rows, settle
+from fedlease.experiments.places import settle
+from fedlease.experiments.prepare import read_rows
 from fedlease.experiments.presets import find
 from fedlease.experiments.presets.table3 import PAPER, SMALL, TASKS
 from fedlease.experiments.spec import Spec

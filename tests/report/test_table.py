@@ -108,6 +108,16 @@ def test_only_the_last_scored_round_counts(two: list[Entry], record: Any) -> Non
     assert said(table, "different rounds") == "Note: scores are of different rounds: FedIT 2, long 4."
 
 
+def test_runs_in_different_number_formats_are_told_apart(entry: Any) -> None:
+    runs = [entry("FedIT", 0, [0.5] * 4), entry("FedIT", 1, [0.5] * 4), entry("FFA", 0, [0.6] * 4)]
+    for run, precision in zip(runs, ("float32", "bfloat16", "float32"), strict=True):
+        run.record["plan"] = {"precision": precision}
+    said_so = "Note: runs are in different number formats: FedIT bfloat16 and float32, FFA float32."
+    assert said(make_table(runs), "number formats") == said_so
+    runs[1].record["plan"]["precision"] = "float32"
+    assert not [note for note in make_table(runs).notes if "number formats" in note]
+
+
 def test_sections_have_their_own_columns(entry: Any) -> None:
     other = entry("FedIT", 0, [0.5] * 4, "most")
     other.record["clients"]["blue-0"]["group"] = "green"

@@ -158,6 +158,20 @@ def test_labels_are_answers_and_ends(tokenizer: Any) -> None:
         PLAIN.collate(encoded, [], 0)
 
 
+def test_the_loss_of_a_batch_is_that_of_its_pieces_by_their_weights(network: Any, tokenizer: Any) -> None:
+    data = PLAIN.encode(ROWS, tokenizer, 128)
+    pieces = [[1], list(range(2, len(ROWS))), [0]]
+    weights = [PLAIN.weight(data, rows) for rows in pieces]
+    assert len(set(weights)) > 1  # so that a mean over rows would be another
+    counted = [int((PLAIN.collate(data, rows, 0)["labels"] != IGNORED).sum()) for rows in pieces]
+    assert weights == counted
+    with torch.no_grad():
+        losses = [float(PLAIN.loss(network, PLAIN.collate(data, rows, 0))) for rows in pieces]
+        whole = float(PLAIN.loss(network, PLAIN.collate(data, range(len(ROWS)), 0)))
+    found = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
+    assert found == pytest.approx(whole, rel=1e-5)
+
+
 def test_the_loss_is_that_of_all_logits(network: Any, tokenizer: Any) -> None:
     encoded = PLAIN.encode(ROWS, tokenizer, 128)
     batch = PLAIN.collate(encoded, range(5), 0)

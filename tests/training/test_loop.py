@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,12 +46,14 @@ def site(base: Base, settings: Training, count: int = 20, client: str = "bank") 
     return TorchSite(client, Resident(base), classification, rows(count), rows(6), 2, settings, 7)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
-@pytest.mark.parametrize("max_grad_norm", [0.0, 0.05])
+@pytest.mark.parametrize(
+    ("schedule", "max_grad_norm", "micro"),
+    [("linear", 0.0, None), ("constant", 0.05, None), ("linear", 0.05, 4), ("constant", 0.0, 1)],
+)
 def test_training_is_that_of_peft_and_adamw_written_out(
-    tiny: Path, schedule: str, max_grad_norm: float
+    tiny: Path, schedule: Any, max_grad_norm: float, micro: Any
 ) -> None:
-    settings = Training(0.01, 6, 2, 0.1, schedule, max_grad_norm, 2)  # type: ignore[arg-type]
+    settings = Training(0.01, 6, 2, 0.1, schedule, max_grad_norm, 2, micro_batch_size=micro)
     base = load_base(str(tiny), labels=[2], seed=0, plan=PLAN)
     start = lora_init(base.modules, 3, 1)
     trained = site(base, settings).train(Model(Adapter(3, 12.0), start), Learn(("A", "B"), round=4))

@@ -13,6 +13,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.data.catalog import demo_tasks, find
 from fedlease.data.sources import load
 from fedlease.data.where import Location, locate
+from fedlease.experiments.places import measure_first
 from fedlease.experiments.results import Run, same_spec
 from fedlease.experiments.run import resume, run
 from fedlease.experiments.spec import Spec, make_spec
@@ -49,6 +50,8 @@ def run_demo(console: Console, data: Path | None, out: Path, seed: int, *, quick
     begun = [folder for folder, spec in specs.items() if _begun(folder, spec)]  # before any of them runs
     live = Live(console)
     runs: list[Run] = []
+    if len(begun) < len(specs):
+        measure_first(next(iter(specs.values())), Path.cwd(), live.note)  # both methods are to compute alike
     try:
         for folder, spec in specs.items():
             if folder in begun:
@@ -56,7 +59,7 @@ def run_demo(console: Console, data: Path | None, out: Path, seed: int, *, quick
                 console.print(said, highlight=False, soft_wrap=True)
                 runs.append(resume(folder, observer=live))
             else:
-                runs.append(run(spec, folder, observer=live))
+                runs.append(run(spec, folder, observer=live, measure=False))
     finally:
         live.stop()
     _print(console, runs, out)

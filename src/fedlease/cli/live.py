@@ -83,11 +83,13 @@ class Live:
         self.stop()
         method, plan, quantised = str(spec.method["name"]), federation.plan, spec.model.quantization
         form = plan.precision if quantised == "none" else f"{quantised} in {plan.precision}"
-        work = _work(spec, federation)
+        training, work = spec.training.on(plan), _work(spec, federation)
+        micro = training.micro_batch_size
+        pieces = f", {micro} rows of a batch at once" if micro and micro < training.batch_size else ""
         todo = f"rounds {done + 1} to {spec.rounds}" if done < spec.rounds else "all rounds done"
         self._console.print(
             f"{method}: {len(federation.sites)} clients, {todo}, "
-            f"{form} with {plan.attention} attention on {plan.threads} threads ({plan.why})",
+            f"{form} with {plan.attention} attention on {plan.threads} threads ({plan.why}){pieces}",
             highlight=False,
         )
         start = work * done / spec.rounds
@@ -95,6 +97,10 @@ class Live:
         if self._console.is_terminal:
             run.task = self._bar.add_task("", total=work, completed=round(start), head="", tail="")
             self._bar.start()
+
+    def note(self, text: str) -> None:
+        """Show a line about what is done before a run begins."""
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def step(self, step: Step) -> None:
         """Show a batch."""

@@ -68,6 +68,10 @@ class SweepScreen:
             self._bar.start()
             self._bars[""] = self._bar.add_task("all", total=self._whole, tail="")
 
+    def note(self, text: str) -> None:
+        """Show a line about what is done before it starts."""
+        self._say(text)
+
     def chosen(self, key: str, tuned: Tuned) -> None:
         """Say which learning rate a method takes, and what it was chosen from."""
         scores = ", ".join(

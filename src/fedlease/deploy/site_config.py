@@ -15,11 +15,10 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.data.federation import ClientData, federate
 from fedlease.data.where import VARIABLE
 from fedlease.experiments.clients import ClientSpec, Table
-from fedlease.experiments.prepare import Places, plans, read_rows
+from fedlease.experiments.places import Places, planned
+from fedlease.experiments.prepare import plans, read_rows
 from fedlease.experiments.spec import Spec, read_spec
-from fedlease.training.measured import recall
 from fedlease.training.models import resolve
-from fedlease.training.precision import choose
 
 
 class ServerTable(Table):
@@ -85,6 +84,11 @@ class SiteConfig:
         """The folder of all that the site writes."""
         return self.folder / self.table.state
 
+    @property
+    def threads(self) -> int:
+        """Threads that train."""
+        return self.table.threads or self.spec.model.threads or torch.get_num_threads()
+
     def places(self) -> Places:
         """Data, model and machine as they are here."""
         told = self.spec.model
@@ -93,9 +97,7 @@ class SiteConfig:
         model = (
             resolve(told.name, beside) if self.table.model is None else str(self.folder / self.table.model)
         )
-        threads = self.table.threads or told.threads or torch.get_num_threads()
-        seconds = recall(told.name, threads, beside)
-        plan = choose(told.device, told.precision, told.attention, threads, seconds)
+        plan = planned(self.spec, self.threads, told.name if self.table.model is None else model, beside)
         start = beside if self.spec.data.root is not None else Path.cwd()
         return Places(beside, None if not root else (start / root).resolve(), model, plan)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fedlease.core.progress import Progress
 from fedlease.core.protocols import ClientId
@@ -30,6 +31,19 @@ class Observer(Listener, Protocol):
 
     def end(self, seconds: float) -> None:
         """The run is complete."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An observer that shows a line about what is done before the run begins."""
+
+    def note(self, text: str) -> None:
+        """Show it."""
+
+
+def note_of(observer: object) -> Callable[[str], None]:
+    """Return where an observer shows such lines: nowhere, where it does not."""
+    return observer.note if isinstance(observer, Noting) else lambda _: None
 
 
 @dataclass

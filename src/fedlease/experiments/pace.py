@@ -17,8 +17,9 @@ from typing import Any
 from fedlease.core.adapter import Learn
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.clients import ClientSpec
+from fedlease.experiments.places import settle
 from fedlease.experiments.pool import Pool
-from fedlease.experiments.prepare import prepare, settle
+from fedlease.experiments.prepare import prepare
 from fedlease.experiments.spec import Spec
 from fedlease.experiments.work import KINDS, Costs
 
@@ -28,7 +29,7 @@ BATCHES = 3
 LONG = 2.0
 """Seconds; what took less is measured again, for the first batches of a shape are slower."""
 
-OF_PACE = ("batch_size", "pool", "score_batch_size")
+OF_PACE = ("batch_size", "pool", "score_batch_size", "micro_batch_size")
 """The settings of training that a row's time depends on."""
 
 Like = tuple[str, str]

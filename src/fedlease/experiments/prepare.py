@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,12 @@ from fedlease.data.catalog import find
 from fedlease.data.federation import ClientData, ClientPlan, federate
 from fedlease.data.sources import Source
 from fedlease.data.splits import Group
-from fedlease.data.where import VARIABLE
 from fedlease.experiments.clients import ClientSpec
+from fedlease.experiments.places import Places
 from fedlease.experiments.spec import Spec
 from fedlease.tasks.base import Encoded, Example, Task
 from fedlease.training.base import Base, load_base
-from fedlease.training.measured import recall
-from fedlease.training.models import resolve
-from fedlease.training.precision import Plan, choose
+from fedlease.training.precision import Plan
 from fedlease.training.remembered import RememberingSite
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
@@ -52,39 +49,6 @@ class Federation:
     plan: Plan
     metric: str
     clients: dict[ClientId, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Places:
-    """What a spec leaves to its surroundings, settled once and kept with the run.
-
-    Attributes:
-        beside: the folder that relative paths in the spec are meant from.
-        root: the folder of named data sets; None for the hub.
-        model: the folder or hub id of the base model.
-        plan: how the machine computes.
-    """
-
-    beside: Path
-    root: Path | None
-    model: str
-    plan: Plan
-
-
-def settle(spec: Spec, beside: Path) -> Places:
-    """Find data and model, and resolve every ``auto``.
-
-    Raises:
-        FedLeaseError: a device that is not there.
-    """
-    model = spec.model
-    threads = torch.get_num_threads() if model.threads is None else model.threads
-    seconds = recall(model.name, threads, beside)
-    plan = choose(model.device, model.precision, model.attention, threads, seconds)
-    root = spec.data.root if spec.data.root is not None else os.environ.get(VARIABLE)
-    start = beside if spec.data.root is not None else Path.cwd()
-    found = None if not root else (start / root).resolve()
-    return Places(beside.resolve(), found, resolve(model.name, beside), plan)
 
 
 def read_rows(spec: Spec, places: Places) -> dict[ClientId, ClientData]:
@@ -120,19 +84,19 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
         raise FedLeaseError(
             f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
         )
-    resident, task = Resident(base), spec.task
+    resident, task, training = Resident(base), spec.task, spec.training.on(plan)
     sites: dict[ClientId, TorchSite] = {}
     facts: dict[ClientId, dict[str, Any]] = {}
     context = {
         "fedlease": __version__,
         "model": model.model_dump(),
-        "plan": asdict(plan),
+        "plan": [plan.device, plan.way, plan.threads],
         "base": base.fingerprint,
     }
     of = {client: entry for entry in spec.clients for client in entry.ids}
     for client, held in sorted(data.items()):
         train, test = encoded(client, held, task, base.tokenizer, model.max_length)
-        parts = (client, resident, task, train, test, len(held.labels), spec.training, spec.seed, watch)
+        parts = (client, resident, task, train, test, len(held.labels), training, spec.seed, watch)
         sites[client] = TorchSite(*parts) if memory is None else RememberingSite(*parts, memory, context)
         facts[client] = {
             "group": of[client].name,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.experiments.prepare import Places, settle
+from fedlease.experiments.places import Places, settle
 from fedlease.experiments.spec import Spec, make_spec
 from fedlease.experiments.store import Store
 from fedlease.training.precision import choose
@@ -35,13 +36,10 @@ def reopen(store: Store, *, anywhere: bool = False) -> tuple[Spec, Places]:
     device, threads = plan["device"], plan["threads"]
     if anywhere:
         device, threads = "auto", spec.model.threads
-    places = Places(
-        Path(resolved["beside"]),
-        None if root is None else Path(root),
-        model,
-        choose(device, plan["precision"], plan["attention"], threads),
-    )
-    return spec, places
+    chosen = choose(device, plan["precision"], plan["attention"], threads)
+    if not anywhere:
+        chosen = replace(chosen, why=plan["why"], train_rows=plan.get("train_rows", 0))
+    return spec, Places(Path(resolved["beside"]), None if root is None else Path(root), model, chosen)
 
 
 def check_model(resolved: Mapping[str, Any], path: str, fingerprint: str, folder: Path) -> None:

@@ -14,9 +14,10 @@ from safetensors.torch import save
 from fedlease.core.files import write_bytes
 from fedlease.experiments.engine import Carrier, OneProcess, RunEngine, Start
 from fedlease.experiments.heartbeat import beating
-from fedlease.experiments.meter import Meter, Observer
+from fedlease.experiments.meter import Meter, Observer, note_of
 from fedlease.experiments.params import told
-from fedlease.experiments.prepare import Federation, Places, prepare, settle
+from fedlease.experiments.places import Places, known_here, measure_first, settle
+from fedlease.experiments.prepare import Federation, prepare, read_rows
 from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.rounds import go_on
@@ -40,6 +41,7 @@ def run(
     memory: str | Path | None = None,
     track: Iterable[str] = (),
     engine: Carrier = IN_PROCESS,
+    measure: bool = True,
 ) -> Run:
     """Run a federation from its spec to its end.
 
@@ -52,6 +54,9 @@ def run(
             `fedlease.training.remembered`; None trains everything.
         track: trackers that follow the run: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         engine: who carries messages to the clients; `fedlease.deploy.on_ray.OnRay` has them on a Ray cluster.
+
+        measure: measure how this machine computes the model fastest, where that is open and was never
+            measured (`fedlease.training.measured`); else the rule of `choose` holds.
 
     Returns:
         The finished run: its record, tables and adapters.
@@ -69,6 +74,9 @@ def run(
         spec = make_spec(content, overrides=overrides)
     store = Store(Path(out) if out is not None else Path("runs") / default_name(spec))
     store.check_free()  # before anything is loaded
+    if measure and not known_here(spec, beside):
+        read_rows(spec, settle(spec, beside))  # so that nobody waits to hear that they are not there
+        measure_first(spec, beside, note_of(observer))
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
     federation = prepare(spec, places, meter.step, None if memory is None else Path(memory))
     store.create(_resolved(spec, places, federation, engine))

@@ -130,6 +130,8 @@ class Spec(Table):
         told: dict[str, Any] = write(self)
         if self.clients[0].task != "generation":
             told.pop("generation", None)
+        if self.training.micro_batch_size is None and "training" in told:
+            told["training"].pop("micro_batch_size", None)
         if self.exchange == ExchangeSpec():  # records are those of versions without it
             told.pop("exchange", None)
         return told

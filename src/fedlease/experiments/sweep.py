@@ -12,8 +12,10 @@ from fedlease.data.catalog import GLUE
 from fedlease.data.where import check_glue
 from fedlease.experiments.jobs import Job, job, left
 from fedlease.experiments.manifest import Manifest, Place, read_manifest, write_manifest
+from fedlease.experiments.meter import note_of
 from fedlease.experiments.pace import Pace, measure, specimens
-from fedlease.experiments.prepare import read_rows, rows_hash, settle
+from fedlease.experiments.places import measure_first, settle
+from fedlease.experiments.prepare import read_rows, rows_hash
 from fedlease.experiments.presets.kinds import Cell, Preset, Size, Values
 from fedlease.experiments.results import Run
 from fedlease.experiments.schedule import Watcher, carry_out
@@ -118,6 +120,8 @@ class Sweep:
         for spec in kinds:
             _check_data(spec)
         self._check_same_data()
+        for spec in {(one.model.name, one.model.threads): one for one in kinds}.values():
+            measure_first(spec, Path.cwd(), note_of(watcher))  # once; processes would be in each other's way
         if todo:
             self.pace = measure(kinds, self.processes, self.store / "logs")
         watcher.begin(self)

@@ -105,7 +105,7 @@ def _do(folder: Path, spec: dict[str, Any], memory: Path, observer: Telling, say
         if Store(folder).begun():
             resume(folder, observer=observer, memory=memory)
         else:
-            run(spec, folder, observer=observer, memory=memory)
+            run(spec, folder, observer=observer, memory=memory, measure=False)
     except DivergedError as error:
         write_json(folder / DIVERGED, {"error": str(error), "version": __version__})
         say({"diverged": str(error)})

@@ -45,7 +45,7 @@ def notes_of(
     if any(c.p is not None for c in [*(c for rows in compared for c in rows), *runners_up] if c):
         notes.append(OPTIMISTIC)
     for part in parts:
-        notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_work(part)]
+        notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_formats(part), *_work(part)]
     left_out = [described(entry) for entry in entries if not is_complete(entry)]
     if left_out:
         notes.append(f"Left out, not complete: {'; '.join(left_out)}.")
@@ -129,6 +129,21 @@ def _rounds(part: Part) -> list[str]:
 def _last_rounds(row: Row) -> list[int]:
     found = (last_scored(record) for record in row.records.values())
     return sorted({last.round for last in found if last is not None})
+
+
+def _formats(part: Part) -> list[str]:
+    """Which number formats the runs were computed in, where they differ: machines of several kinds, say."""
+    of_rows = {name: _computed(row) for name, row in part.rows.items()}
+    if len({form for found in of_rows.values() for form in found}) < 2:
+        return []
+    said = [f"{name} {' and '.join(found)}" for name, found in of_rows.items() if found]
+    return [f"{_start(part)}runs are in different number formats: {', '.join(said)}."]
+
+
+def _computed(row: Row) -> list[str]:
+    """Of runs over sites, where each computes as its machine does, nothing is known."""
+    found = {record.get("plan", {}).get("precision", "auto") for record in row.records.values()}
+    return sorted(found - {"auto"})
 
 
 def _work(part: Part) -> list[str]:

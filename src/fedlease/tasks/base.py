@@ -86,6 +86,9 @@ class Task(Protocol):
     def loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Return the loss of a batch of `collate` on the network's device: a float32 scalar."""
 
+    def weight(self, encoded: Encoded, indices: Sequence[int]) -> int:
+        """Return what the rows ``indices`` weigh in a mean loss: rows, or tokens that are to be written."""
+
     def mean_loss(self, network: nn.Module, rows: Encoded, inference: Inference) -> float:
         """Return the mean loss over all rows, each as `loss` weighs it in a batch of all."""
 

@@ -113,6 +113,11 @@ def loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return cross_entropy(network(**inputs).logits, batch["labels"])
 
 
+def weight(encoded: Encoded, indices: Sequence[int]) -> int:  # noqa: ARG001
+    """Return how many rows there are: each weighs the same in a mean loss."""
+    return len(indices)
+
+
 def mean_loss(network: nn.Module, rows: Encoded, inference: Inference) -> float:
     """Return the mean cross-entropy over the rows."""
     return float(cross_entropy(*predict(network, rows, inference)))

@@ -128,13 +128,17 @@ class Generation:
         summed = [functional.cross_entropy(ours.float(), theirs, reduction="sum") for ours, theirs in pieces]
         return torch.stack(summed).sum() / len(targets)
 
+    def weight(self, encoded: Encoded, indices: Sequence[int]) -> int:
+        """Return how many tokens the answers and ends of the rows have."""
+        return sum(len(encoded.input_ids[row]) - encoded.labels[row] for row in indices)
+
     def mean_loss(self, network: nn.Module, rows: Encoded, inference: Inference) -> float:
         """Return the mean cross-entropy over the tokens of all answers and ends: long answers weigh more."""
         summed, tokens = 0.0, 0
         for indices in inference.batches(rows.lengths):
             batch = self.collate(rows, indices, inference.pad_id)
             on_device = {name: tensor.to(inference.device) for name, tensor in batch.items()}
-            found = int((batch["labels"] != IGNORED).sum())
+            found = self.weight(rows, indices)
             summed += float(self.loss(network, on_device)) * found
             tokens += found
         return summed / tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import ClassVar, Literal
 
@@ -15,6 +15,7 @@ from fedlease.core.seeds import derive, generator
 from fedlease.tasks.base import Encoded, Task
 from fedlease.tasks.batching import batches
 from fedlease.tasks.inference import Step
+from fedlease.training.precision import Plan
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Training:
         max_grad_norm: gradients are clipped to this norm; 0 turns clipping off.
         pool: batches sorted by length together; 1 keeps batches wholly random, more wastes less padding.
         score_batch_size: rows of a scoring batch.
+        micro_batch_size: most rows of a training batch that go through the model at once: gradients of a
+            larger one are summed, which are those of the whole but for rounding and the draws of dropout.
+            None takes what the machine's plan says.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -42,14 +46,22 @@ class Training:
     max_grad_norm: float = 1.0
     pool: int = 4
     score_batch_size: int = 32
+    micro_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for key in ("learning_rate", "batch_size", "epochs", "pool", "score_batch_size"):
+        counts = ("learning_rate", "batch_size", "epochs", "pool", "score_batch_size")
+        for key in counts if self.micro_batch_size is None else (*counts, "micro_batch_size"):
             if not getattr(self, key) > 0:
                 raise FedLeaseError(f"training.{key} is {getattr(self, key)}: it must be above 0")
         for key in ("weight_decay", "max_grad_norm"):
             if not getattr(self, key) >= 0:
                 raise FedLeaseError(f"training.{key} is {getattr(self, key)}: it must not be negative")
+
+    def on(self, plan: Plan) -> Training:
+        """Return the settings with what they leave to the machine as its plan says."""
+        if self.micro_batch_size is not None or not plan.train_rows:
+            return self
+        return replace(self, micro_batch_size=plan.train_rows)
 
 
 def fit(
@@ -83,12 +95,7 @@ def fit(
     total, done, summed = len(data) * epochs, 0, 0.0
     for rows in plan:
         began = perf_counter()
-        batch = task.collate(data, rows, pad_id)
-        loss = task.loss(model, {name: tensor.to(device) for name, tensor in batch.items()})
-        value = float(loss.detach())
-        if not torch.isfinite(loss):
-            raise DivergedError(f"the training loss became {value}; lower training.learning_rate")
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = _backward(model, task, data, _pieces(rows, data, settings.micro_batch_size), pad_id, device)
         if settings.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
@@ -96,6 +103,32 @@ def fit(
         schedule.step()
         done, summed = done + len(rows), summed + value * len(rows)
         watch(Step(len(rows), done, total, summed / done, perf_counter() - began))
+
+
+def _pieces(rows: list[int], data: Encoded, size: int | None) -> list[list[int]]:
+    """The batch, or rows of like length together where not all of it goes through the model at once."""
+    if size is None or len(rows) <= size:
+        return [rows]
+    ordered = sorted(rows, key=data.lengths.__getitem__)
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def _backward(
+    model: nn.Module, task: Task, data: Encoded, pieces: list[list[int]], pad_id: int, device: torch.device
+) -> float:
+    """Add up the gradients of a batch's loss, a piece at a time; return the loss."""
+    weights = [task.weight(data, rows) for rows in pieces]
+    value = 0.0
+    for rows, weight in zip(pieces, weights, strict=True):
+        batch = task.collate(data, rows, pad_id)
+        loss = task.loss(model, {name: tensor.to(device) for name, tensor in batch.items()})
+        if len(pieces) > 1:
+            loss = loss * (weight / sum(weights))
+        value += float(loss.detach())
+        if not torch.isfinite(loss):
+            raise DivergedError(f"the training loss became {value}; lower training.learning_rate")
+        loss.backward()  # type: ignore[no-untyped-call]
+    return value
 
 
 def _epoch(data: Encoded, settings: Training, seed: int, epoch: int) -> list[list[int]]:

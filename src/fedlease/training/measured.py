@@ -1,122 +1,201 @@
-"""How fast a model trains here in each number format and attention kernel: measured once, and remembered."""
+"""How a machine computes a model fastest: number format, attention kernel, rows at once; by measurement."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
-from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fedlease.core.adapter import Adapter, Model, lora_init
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_json, write_json
-from fedlease.core.machine import processor
-from fedlease.training.base import load_base
-from fedlease.training.models import ALIASES, known_as, resolve
-from fedlease.training.precision import Plan
+from fedlease.data.files import one_line
+from fedlease.training.precision import Timings, choose
 from fedlease.training.resident import Resident
+from fedlease.training.specimen import LABELS, numbers, specimen
 
 FORMATS, KERNELS = ("float32", "bfloat16"), ("sdpa", "eager")
+
+SIZES = (16, 32, 64, 128)
+"""Rows at once that are tried."""
+
 RANK = 8
 
+WORK = 4e9
+"""Multiplications of a step that formats and kernels are told apart by; rows are fewer in a large model."""
 
-def measure(name: str, threads: int, rows: int, tokens: int, repeats: int = 5) -> dict[str, float]:
-    """Time training steps of plain LoRA on a model on the CPU, each way in turn.
+LARGEST = 8 * WORK
+"""Multiplications beyond which a number of rows is not tried: it would take too long."""
+
+HOPELESS, LONG = 2.0, 1.0
+"""A format of which a step took so many times as long as the fastest, and so many seconds, is given up."""
+
+
+@dataclass
+class Stopwatch:
+    """The shortest time of each of several things, taken in turn: so other work on the machine weighs little.
+
+    Of one thread it is the time that the processor gave it.
+
+    Attributes:
+        tell: told what is timed next.
+        seconds: by name.
+    """
+
+    tell: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def take(self, name: str, work: Callable[[], None]) -> float:
+        """Time something once more."""
+        self.tell(name)
+        clock = thread_time if torch.get_num_threads() == 1 else perf_counter
+        began = clock()
+        work()
+        taken = clock() - began
+        self.seconds[name] = min(taken, self.seconds.get(name, taken))
+        return taken
+
+
+def measure(
+    name: str,
+    threads: int,
+    *,
+    targets: Sequence[str] | None = None,
+    beside: Path | None = None,
+    rows: int = 16,
+    tokens: int = 64,
+    repeats: int = 3,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Timings:
+    """Time plain LoRA on a layer of a model on the CPU, each way in turn; the shortest times count.
+
+    First every number format with every attention kernel; then, in what `choose` makes of that, numbers of
+    rows at once.
 
     Args:
-        name: of the model, see `resolve`; its weights are in memory once for every number format.
-        threads: of this process.
-        rows, tokens: of the batch.
-        repeats: steps of each way, after one that is not counted.
-
-    Returns:
-        ``"bfloat16 eager"`` and so on -> median seconds of a step.
+        name: of the model, see `resolve`.
+        threads: of this process while it measures.
+        targets, beside: see `specimen`.
+        rows, tokens: of the batch that formats and kernels are compared on; rows are fewer in a large model.
+        repeats: how often each way is timed.
+        tell: told what is timed next.
 
     Raises:
-        FedLeaseError: the model cannot be loaded or adapted.
+        FedLeaseError: the model is not there, or cannot be measured; in one line.
     """
+    try:
+        with _aside(threads):
+            return _measured(name, targets, beside, rows, tokens, repeats, tell)
+    except FedLeaseError:
+        raise
+    except Exception as error:  # an architecture that wants other inputs fails in its own way
+        raise FedLeaseError(f"model {name!r} cannot be measured: {one_line(error)}") from error
+
+
+@contextmanager
+def _aside(threads: int) -> Iterator[None]:
+    """So many threads meanwhile; the global random numbers are afterwards as they were."""
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    ways = dict(way for precision in FORMATS for way in _ways(name, precision, threads, rows, tokens))
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(repeats + 1):
-        for way, step in ways.items():
-            began = perf_counter()
-            step()
-            if turn:
-                taken[way].append(perf_counter() - began)
-    return {way: median(seconds) for way, seconds in taken.items()}
-
-
-def _ways(
-    name: str, precision: str, threads: int, rows: int, tokens: int
-) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The base in one number format, with a step for each attention kernel."""
-    plan = Plan("cpu", precision, KERNELS[0], threads, "to be measured")
-    base = load_base(name, labels=[2], seed=0, plan=plan)
-    resident = Resident(base)
-    model = Model(Adapter(RANK), lora_init(base.modules, RANK, 0))
-    network: Any = resident.put(model, 2).train()
-    parameters = resident.learn(model.adapter, ("A", "B"))
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(network.config.vocab_size, (rows, tokens), generator=draw)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(rows) % 2}
-
-    def step(kernel: str) -> None:
-        network.set_attn_implementation(kernel)
-        network(**batch).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    for kernel in KERNELS:
-        yield f"{precision} {kernel}", lambda kernel=kernel: step(kernel)  # type: ignore[misc]
-
-
-def place() -> Path:
-    """The file of what was measured on this machine: under ``XDG_CACHE_HOME`` (``~/.cache``)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedlease" / "plans.json"
-
-
-def remember(name: str, threads: int, seconds: Mapping[str, float]) -> Path:
-    """Write down what was measured, and return where.
-
-    Raises:
-        FedLeaseError: it cannot be written, or what is there is damaged.
-    """
-    path = place()
-    known = read_json(path) if path.is_file() else {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FedLeaseError(f"cannot make {path.parent}: {error.strerror}") from error
-    write_json(path, {**known, _key(name, threads): dict(seconds)})
-    return path
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def recall(name: str, threads: int, beside: Path | None = None) -> dict[str, float]:
-    """Return what was measured for a model with so many threads on this machine; empty if nothing was.
+def _measured(
+    name: str,
+    targets: Sequence[str] | None,
+    beside: Path | None,
+    rows: int,
+    tokens: int,
+    repeats: int,
+    tell: Callable[[str], None],
+) -> Timings:
+    ways = {precision: _Way(name, precision, targets, beside, tokens) for precision in FORMATS}
+    count = max(1, min(rows, int(WORK / (ways[FORMATS[0]].numbers * tokens))))
+    step = _formats(ways, choose("cpu").way, count, repeats, tell)
+    plan = choose("cpu", timings=Timings(step))
+    sizes = [size for size in SIZES if size * tokens * ways[plan.precision].numbers <= LARGEST]
+    train, score = _sizes(ways[plan.precision], plan.attention, sizes, repeats, tell)
+    return Timings(step, plan.way, train, score)
 
-    A relative path is meant from ``beside``, see `resolve`.
 
-    Raises:
-        FedLeaseError: the file is damaged.
-    """
-    path = place()
-    if not path.is_file():
-        return {}
-    key = _key(name, threads, beside)
-    try:
-        return {str(way): float(taken) for way, taken in read_json(path).get(key, {}).items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise FedLeaseError(f"{path} is damaged: remove it, and run 'fedlease tune' again") from error
+def _formats(
+    ways: dict[str, _Way], usual: str, rows: int, repeats: int, tell: Callable[[str], None]
+) -> dict[str, float]:
+    """Time every format with every kernel; those without hope once, or not at all, but the usual one is."""
+    watch = Stopwatch(tell)
+    hopeless: set[str] = set()
+    for way in ways.values():
+        for kernel in KERNELS:
+            way.train(kernel, 1)  # the first time prepares much
+    for precision, kernel in [*product(FORMATS, KERNELS)] * repeats:
+        name = f"{precision} {kernel}"
+        if precision in hopeless and (name != usual or name in watch.seconds):
+            continue
+        taken = watch.take(name, partial(ways[precision].train, kernel, rows))
+        if taken > max(LONG, HOPELESS * min(watch.seconds.values())):
+            hopeless.add(precision)
+    return watch.seconds
 
 
-def _key(name: str, threads: int, beside: Path | None = None) -> str:
-    """What a measurement holds for: the model by its name or folder, threads, processor, torch."""
-    known = ALIASES.get(name.lower(), name.lower())
-    model = known if known_as(name) else resolve(name, beside)
-    return f"{model}, {threads} threads, {processor()}, torch {torch.__version__}"
+def _sizes(
+    way: _Way, kernel: str, sizes: Sequence[int], repeats: int, tell: Callable[[str], None]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Seconds a row, by rows at once: trained and scored."""
+    watch = Stopwatch(tell)
+    for _ in range(repeats):
+        for size in sizes:
+            watch.take(f"train {size}", partial(way.train, kernel, size))
+            watch.take(f"score {size}", partial(way.score, kernel, size))
+    seconds = watch.seconds
+    return (
+        {size: seconds[f"train {size}"] / size for size in sizes},
+        {size: seconds[f"score {size}"] / size for size in sizes},
+    )
+
+
+class _Way:
+    """A layer of the base in one number format, with an adapter that trains on it."""
+
+    def __init__(
+        self, name: str, precision: str, targets: Sequence[str] | None, beside: Path | None, tokens: int
+    ) -> None:
+        base = specimen(name, precision, targets, beside)
+        self.numbers, self._tokens = numbers(base), tokens
+        resident = Resident(base)
+        model = Model(Adapter(RANK), lora_init(base.modules, RANK, 0))
+        self._network: Any = resident.put(model, LABELS)
+        self._parameters = resident.learn(model.adapter, ("A", "B"))
+
+    def train(self, kernel: str, rows: int) -> None:
+        """Go forwards and backwards."""
+        self._network.train().set_attn_implementation(kernel)
+        self._network(**self._batch(rows)).loss.backward()
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def score(self, kernel: str, rows: int) -> None:
+        """Go forwards alone."""
+        self._network.eval().set_attn_implementation(kernel)
+        with torch.inference_mode():
+            self._network(**self._batch(rows))
+
+    def _batch(self, rows: int) -> dict[str, Tensor]:
+        draw = torch.Generator().manual_seed(0)
+        words = self._network.config.get_text_config().vocab_size
+        ids = torch.randint(1, words, (rows, self._tokens), generator=draw)
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "labels": torch.arange(rows) % LABELS,
+        }

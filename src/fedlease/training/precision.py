@@ -1,9 +1,9 @@
-"""How the machine computes: device, number format, attention kernel, threads."""
+"""How the machine computes: device, number format, attention kernel, threads, rows at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -14,8 +14,25 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["auto", "eager", "sdpa"]
 Quantization = Literal["none", "bnb-8bit", "bnb-4bit", "torchao-int8"]
 
-MARGIN = 1.1
-"""How many times as fast as the rule's choice a measured one must be to be taken."""
+MARGIN = 1.25
+"""How many times as fast as the rule's choice a measured one must be to be taken: above what noise does."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What a machine took for a model, see `fedlease.training.measured`.
+
+    Attributes:
+        step: number format and attention kernel, ``"bfloat16 eager"`` -> seconds of a training step.
+        way: the one of them that what follows was measured in.
+        train: rows that go through the model at once -> seconds a row, forwards and backwards.
+        score: the same for scoring, forwards alone.
+    """
+
+    step: Mapping[str, float] = field(default_factory=dict)
+    way: str = ""
+    train: Mapping[int, float] = field(default_factory=dict)
+    score: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,8 @@ class Plan:
         attention: transformers' attention implementation.
         threads: threads of one process.
         why: the reason in words.
+        train_rows: rows of a training batch that go through the model at once, where the spec leaves it
+            open; 0 for all of them.
     """
 
     device: str
@@ -35,6 +54,12 @@ class Plan:
     attention: str
     threads: int
     why: str
+    train_rows: int = 0
+
+    @property
+    def way(self) -> str:
+        """Number format and attention kernel."""
+        return f"{self.precision} {self.attention}"
 
 
 def choose(
@@ -42,15 +67,17 @@ def choose(
     precision: Precision = "auto",
     attention: Attention = "auto",
     threads: int | None = None,
-    seconds: Mapping[str, float] | None = None,
+    timings: Timings | None = None,
+    batch_size: int = 0,
 ) -> Plan:
-    """Resolve ``"auto"`` from what the processor can do: a rule, so it never varies, unless it was measured.
+    """Resolve ``"auto"`` from what the processor can do, or from what was measured.
 
     A CPU that multiplies bfloat16 natively (AMX or AVX512-BF16) runs a frozen base several times faster in
     it, and there eager attention beats SDPA, whose backward is slow at small head sizes. Elsewhere float32
-    with SDPA is the fastest that is safe. What ``seconds`` holds (`measured.recall`) decides on a CPU instead
-    where it is clear: a way that is not `MARGIN` times as fast as the rule's is noise. No run measures by
-    itself, for the machine may be busy, and another choice is another result.
+    with SDPA is the fastest that is safe; and all rows of a training batch go through the model at once. That
+    is the rule. What was measured, ``timings``, decides on a CPU instead where it is clear: what is not
+    `MARGIN` times as fast as the rule's choice is noise. Of how a batch of ``batch_size`` rows is cut it
+    decides where it was measured in the number format and kernel that are chosen.
 
     Raises:
         FedLeaseError: CUDA is asked for and not there, or fewer than one thread.
@@ -75,12 +102,15 @@ def choose(
     if attention == "auto":
         attention = "sdpa" if chosen == "float32" else best  # type: ignore[assignment]
     plan = Plan(where, chosen, attention, threads or torch.get_num_threads(), why)
-    return _as_measured(plan, seconds, fixed) if seconds and where == "cpu" else plan
+    if timings is None or where != "cpu":
+        return plan
+    plan = _as_measured(plan, timings.step, fixed)
+    return replace(plan, train_rows=_pieces(timings.train, batch_size)) if plan.way == timings.way else plan
 
 
 def _as_measured(plan: Plan, seconds: Mapping[str, float], fixed: tuple[str, str]) -> Plan:
     """The plan, or what was measured to be clearly faster among what is not pinned in the spec."""
-    usual = f"{plan.precision} {plan.attention}"
+    usual = plan.way
     free = {
         way: taken
         for way, taken in seconds.items()
@@ -94,6 +124,15 @@ def _as_measured(plan: Plan, seconds: Mapping[str, float], fixed: tuple[str, str
     precision, attention = best.split()
     why = f"measured here, {free[usual] / free[best]:.1f} times as fast as {usual}"
     return replace(plan, precision=precision, attention=attention, why=why)
+
+
+def _pieces(seconds: Mapping[int, float], batch_size: int) -> int:
+    """How many rows of a batch are best done at once; 0 where all of them are not clearly slower."""
+    sizes = [size for size in seconds if size <= batch_size]
+    if not sizes:
+        return 0
+    best = min(sizes, key=lambda size: (seconds[size], -size))
+    return best if seconds[max(sizes)] >= MARGIN * seconds[best] else 0
 
 
 def cpu_multiplies_bfloat16() -> bool:
