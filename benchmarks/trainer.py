@@ -61,7 +61,7 @@ def encoded(base: Base, given: argparse.Namespace) -> Encoded:
 
 def ours(base: Base, rows: Encoded, given: argparse.Namespace) -> Callable[[int], Losses]:
     """A function that trains a client from its first adapter, and returns the loss of every step."""
-    settings = Training(learning_rate=given.rate, batch_size=given.batch, epochs=given.epochs)
+    settings = Training(given.rate, given.batch, given.epochs, micro_batch_size=given.micro)
     resident, adapter = Resident(base), Adapter(RANK, alpha=ALPHA)
 
     def train(seed: int) -> Losses:
@@ -156,6 +156,7 @@ def main() -> None:
     options.add_argument("--model", default="minilm")
     options.add_argument("--task", default="mrpc")
     options.add_argument("--batch", type=int, default=32)
+    options.add_argument("--micro", type=int, help="rows of a batch that go through our model at once")
     options.add_argument("--rows", type=int, default=256)
     options.add_argument("--epochs", type=int, default=1)
     options.add_argument("--rate", type=float, default=1e-3)

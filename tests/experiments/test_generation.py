@@ -255,7 +255,7 @@ def test_specs_of_classification_tell_nothing_of_generation() -> None:
 
 def test_the_example_reads_its_rows(flan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDLEASE_DATA", str(flan))
-    monkeypatch.setattr("fedlease.experiments.prepare.resolve", lambda name, beside: name)
+    monkeypatch.setattr("fedlease.experiments.places.resolve", lambda name, beside: name)
     path = Path(__file__).resolve().parents[2] / "examples" / "flan.toml"
     example = read_spec(path)
     rows = read_rows(example, settle(example, path.parent))

@@ -65,7 +65,7 @@ def test_the_papers_setting() -> None:
 
 def test_the_rows_of_flan_are_enough_for_small(flan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDLEASE_DATA", str(flan))
-    monkeypatch.setattr("fedlease.experiments.prepare.resolve", lambda name, beside: name)
+    monkeypatch.setattr("fedlease.experiments.places.resolve", lambda name, beside: name)
     run, trial = (read_rows(spec, settle(spec, Path.cwd())) for spec in specs("small"))
     assert {(len(held.train), len(held.test)) for held in run.values()} == {(44, 40), (22, 40)}
     assert {(len(held.train), len(held.test)) for held in trial.values()} == {(30, 30)}
