@@ -27,6 +27,8 @@ from fedlease.deploy.worker import Worker
 from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.spec import read_spec
 from fedlease.report.summary import run_report
+from fedlease.training.precision import Timings
+from fedlease.training.timings import remember
 
 CLIENTS = ("answers-0", "answers-1", "tone-0", "tone-1")
 
@@ -124,6 +126,23 @@ def test_a_run_over_sites_equals_the_run_in_one_process(
             assert facts[key] == known[key]
         assert "label_counts" not in facts  # how many rows are fraud is nobody's but the site's
         assert facts["rows_hash"] != known["rows_hash"]  # sealed: no table of guesses tells the rows from it
+
+
+def test_sites_compute_as_was_measured_on_their_machine(
+    spec_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FEDLEASE_MEASURE", "1")
+    spec = spec_of(method={"name": "fedit", "rank": 2}, rounds=1)
+    step = {"float32 sdpa": 2.0, "float32 eager": 1.0}
+    remember(spec["model"]["name"], 1, Timings(step, "float32 eager", {4: 1.0, 8: 2.0}))
+    sites = Sites(tmp_path / "sites", spec)
+    expected = fedlease.run(sites.folder / "spec.toml", tmp_path / "one")
+    plan = expected.record["plan"]
+    assert (plan["attention"], plan["train_rows"]) == ("eager", 4)
+    assert state(sites.serve(tmp_path / "run")) == state(expected)
+    monkeypatch.setenv("FEDLEASE_MEASURE", "0")
+    assert state(fedlease.run(sites.folder / "spec.toml", tmp_path / "rule")) != state(expected)
 
 
 def state(run: fedlease.Run) -> bytes:

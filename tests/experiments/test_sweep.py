@@ -7,12 +7,13 @@ import random
 import signal
 import time
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from runs import begin
-from tiny_sweep import TASKS, Silent, stripped, sweep_without_pace, tiny_preset
+from tiny_sweep import TASKS, Silent, stripped, sweep_without_pace, tiny_preset, told
 
 import fedlease
 from fedlease.cli.collect import collect
@@ -21,8 +22,12 @@ from fedlease.core.files import read_json
 from fedlease.experiments.manifest import read_manifest
 from fedlease.experiments.pool import Pool
 from fedlease.experiments.sweep import Sweep
+from fedlease.experiments.work import KINDS
+from fedlease.experiments.worker import Telling, do
 from fedlease.report.table import make_table
 from fedlease.report.table_formats import FORMATS
+from fedlease.training import timings
+from fedlease.training.precision import Timings
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +36,34 @@ def swept(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, 
     silent = Silent()
     sweep.run(silent)
     return sweep, silent
+
+
+def test_the_machine_is_measured_before_any_process_starts_and_by_none_of_them(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def measured(*_: Any, **__: Any) -> Timings:
+        order.append("machine")
+        return Timings({"float32 sdpa": 1.0})
+
+    def carried_out(sweep: Sweep, _: Any) -> dict[str, str]:
+        order.append("runs")
+        timings.place().unlink()  # as if it had not been measured, for want of quiet
+        one = sweep.todo()[0]
+        costs = dict.fromkeys(product(TASKS, KINDS), 1.0)
+        do(tmp_path / "run", one.spec.model_dump(mode="json"), tmp_path, Telling(print, costs), print)
+        return {}
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FEDLEASE_MEASURE", "1")
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("fedlease.training.timings.measure", measured)
+    monkeypatch.setattr("fedlease.experiments.sweep.measure", told)
+    monkeypatch.setattr("fedlease.experiments.sweep.carry_out", carried_out)
+    Sweep([tiny_preset(str(tiny))], "small", tmp_path / "out").run(Silent())
+    assert order == ["machine", "runs"]
+    assert fedlease.Run(tmp_path / "run").record["status"] == "complete"
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def test_data_that_is_not_there_is_said_before_anything_is_measured(
     assert measured == []
 
 
-def test_runs_of_a_sweep_take_what_is_known_and_measure_nothing(
+def test_a_run_can_be_told_to_measure_nothing(
     spec_of: Make, measured: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     fedlease.run(open_spec(spec_of), tmp_path / "run", measure=False)

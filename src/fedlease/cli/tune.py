@@ -44,11 +44,12 @@ def tune(
             rows=rows,
             tokens=tokens,
             repeats=repeats,
+            score=True,
             tell=lambda what: status.update(f"{model}: {what}"),
         )
     place = remember(model, count, timings)
     usual, plan = choose("cpu", threads=count), choose("cpu", threads=count, timings=timings)
-    screen.print(_ways(timings.step, f"{usual.precision} {usual.attention}"))
+    screen.print(_ways(timings.step, usual.way))
     if timings.train:
         screen.print(_sizes(timings))
     screen.print(

@@ -146,7 +146,7 @@ class Worker:
             train,
             test,
             len(held.labels),
-            spec.training,
+            spec.training.on(places.plan),
             spec.seed,
             self.spent.step,
         )

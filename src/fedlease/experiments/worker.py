@@ -87,7 +87,7 @@ def main() -> int:
             say({"pace": [measured_here(make_spec(spec)) for spec in asked["pace"]]})
         else:
             costs = {(group, kind): seconds for group, kind, seconds in asked["costs"]}
-            _do(Path(asked["folder"]), asked["spec"], Path(asked["memory"]), Telling(say, costs), say)
+            do(Path(asked["folder"]), asked["spec"], Path(asked["memory"]), Telling(say, costs), say)
     except FedLeaseError as error:
         say({"error": " ".join(str(error).split())})
         return 2
@@ -100,7 +100,8 @@ def _end_with_the_input() -> None:
     os._exit(1)
 
 
-def _do(folder: Path, spec: dict[str, Any], memory: Path, observer: Telling, say: Say) -> None:
+def do(folder: Path, spec: dict[str, Any], memory: Path, observer: Telling, say: Say) -> None:
+    """Run a job, or go on with it; nothing is measured, for that was the sweep's, before any job began."""
     try:
         if Store(folder).begun():
             resume(folder, observer=observer, memory=memory)

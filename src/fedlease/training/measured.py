@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,6 +72,7 @@ def measure(
     rows: int = 16,
     tokens: int = 64,
     repeats: int = 3,
+    score: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Timings:
     """Time plain LoRA on a layer of a model on the CPU, each way in turn; the shortest times count.
@@ -85,48 +86,38 @@ def measure(
         targets, beside: see `specimen`.
         rows, tokens: of the batch that formats and kernels are compared on; rows are fewer in a large model.
         repeats: how often each way is timed.
+        score: time scoring by rows at once, too.
         tell: told what is timed next.
 
     Raises:
         FedLeaseError: the model is not there, or cannot be measured; in one line.
     """
-    try:
-        with _aside(threads):
-            return _measured(name, targets, beside, rows, tokens, repeats, tell)
-    except FedLeaseError:
-        raise
-    except Exception as error:  # an architecture that wants other inputs fails in its own way
-        raise FedLeaseError(f"model {name!r} cannot be measured: {one_line(error)}") from error
+    with _aside(name, threads):
+        ways = {precision: _Way(name, precision, targets, beside, tokens) for precision in FORMATS}
+        count = max(1, min(rows, int(WORK / (ways[FORMATS[0]].numbers * tokens))))
+        step = _formats(ways, choose("cpu").way, count, repeats, tell)
+        plan = choose("cpu", timings=Timings(step))
+        way = ways[plan.precision]
+        sizes = [size for size in SIZES if size * tokens * way.numbers <= LARGEST]
+        kinds = {"train": way.train, **({"score": way.score} if score else {})}
+        found = _sizes(kinds, plan.attention, sizes, repeats, tell)
+        return Timings(step, plan.way, **found)
 
 
 @contextmanager
-def _aside(threads: int) -> Iterator[None]:
-    """So many threads meanwhile; the global random numbers are afterwards as they were."""
+def _aside(name: str, threads: int) -> Iterator[None]:
+    """So many threads meanwhile; the global random numbers stay as they were; any error is one line."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng(devices=[]):
             yield
+    except FedLeaseError:
+        raise
+    except Exception as error:  # an architecture that wants other inputs fails in its own way
+        raise FedLeaseError(f"model {name!r} cannot be measured: {one_line(error)}") from error
     finally:
         torch.set_num_threads(before)
-
-
-def _measured(
-    name: str,
-    targets: Sequence[str] | None,
-    beside: Path | None,
-    rows: int,
-    tokens: int,
-    repeats: int,
-    tell: Callable[[str], None],
-) -> Timings:
-    ways = {precision: _Way(name, precision, targets, beside, tokens) for precision in FORMATS}
-    count = max(1, min(rows, int(WORK / (ways[FORMATS[0]].numbers * tokens))))
-    step = _formats(ways, choose("cpu").way, count, repeats, tell)
-    plan = choose("cpu", timings=Timings(step))
-    sizes = [size for size in SIZES if size * tokens * ways[plan.precision].numbers <= LARGEST]
-    train, score = _sizes(ways[plan.precision], plan.attention, sizes, repeats, tell)
-    return Timings(step, plan.way, train, score)
 
 
 def _formats(
@@ -149,19 +140,17 @@ def _formats(
 
 
 def _sizes(
-    way: _Way, kernel: str, sizes: Sequence[int], repeats: int, tell: Callable[[str], None]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Seconds a row, by rows at once: trained and scored."""
+    kinds: Mapping[str, Callable[[str, int], None]],
+    kernel: str,
+    sizes: Sequence[int],
+    repeats: int,
+    tell: Callable[[str], None],
+) -> dict[str, dict[int, float]]:
+    """Seconds a row, by rows at once, of each kind of work."""
     watch = Stopwatch(tell)
-    for _ in range(repeats):
-        for size in sizes:
-            watch.take(f"train {size}", partial(way.train, kernel, size))
-            watch.take(f"score {size}", partial(way.score, kernel, size))
-    seconds = watch.seconds
-    return (
-        {size: seconds[f"train {size}"] / size for size in sizes},
-        {size: seconds[f"score {size}"] / size for size in sizes},
-    )
+    for size, (kind, work) in [*product(sizes, kinds.items())] * repeats:
+        watch.take(f"{kind} {size}", partial(work, kernel, size))
+    return {kind: {size: watch.seconds[f"{kind} {size}"] / size for size in sizes} for kind in kinds}
 
 
 class _Way:

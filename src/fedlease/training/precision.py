@@ -29,7 +29,7 @@ class Timings:
         step: number format and attention kernel, ``"bfloat16 eager"`` -> seconds of a training step.
         way: the one of them that what follows was measured in.
         train: rows that go through the model at once -> seconds a row, forwards and backwards.
-        score: the same for scoring, forwards alone.
+        score: the same for scoring, forwards alone; for people, no run's choice hangs on it.
     """
 
     step: Mapping[str, float] = field(default_factory=dict)

@@ -123,8 +123,8 @@ class Finished:
         check_rows(self.record, client, rows_hash(held), self.run.folder)
         base, task, room = self.base, self.spec.task, self.spec.model.max_length
         train, test = (task.encode(rows, base.tokenizer, room) for rows in (held.train, held.test))
-        labels, seed, training = len(held.labels), self.spec.seed, self.spec.training.on(self.places.plan)
-        return TorchSite(client, self.resident, task, train, test, labels, training, seed)
+        labels, seed = len(held.labels), self.spec.seed
+        return TorchSite(client, self.resident, task, train, test, labels, self.spec.training, seed)
 
     def _load(self, module: torch.nn.Module, name: str, only: set[str] | None = None) -> None:
         """Fill a module, or these parameters of it, from a file beside the adapters."""

@@ -92,15 +92,7 @@ def route(finished: Finished, table: Table, watch: Callable[[str], None] = lambd
     """
     base, task, spec = finished.base, finished.spec.task, finished.spec
     rows = task.encode(table.train, base.tokenizer, spec.model.max_length)
-    parts = (
-        finished.resident,
-        task,
-        rows,
-        rows,
-        len(table.labels),
-        spec.training.on(finished.places.plan),
-        spec.seed,
-    )
+    parts = (finished.resident, task, rows, rows, len(table.labels), spec.training, spec.seed)
     site = TorchSite("new rows", *parts)
     fits = []
     for each in candidates(finished):
