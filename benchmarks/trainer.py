@@ -59,9 +59,11 @@ def encoded(base: Base, given: argparse.Namespace) -> Encoded:
     return classification.encode(table.train[: given.rows], base.tokenizer, 128)
 
 
-def ours(base: Base, rows: Encoded, given: argparse.Namespace) -> Callable[[int], Losses]:
+def ours(
+    base: Base, rows: Encoded, given: argparse.Namespace, micro: int | None = None
+) -> Callable[[int], Losses]:
     """A function that trains a client from its first adapter, and returns the loss of every step."""
-    settings = Training(given.rate, given.batch, given.epochs, micro_batch_size=given.micro)
+    settings = Training(given.rate, given.batch, given.epochs, micro_batch_size=micro)
     resident, adapter = Resident(base), Adapter(RANK, alpha=ALPHA)
 
     def train(seed: int) -> Losses:
@@ -130,7 +132,10 @@ def measure(given: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
     rows = encoded(bases[-1], given)
     loops = {"Trainer, float32, sdpa": trainers(bases[-1], rows, given, folder)}
     for plan, base in zip(plans, bases, strict=True):
-        loops[f"fedlease, {plan.precision}, {plan.attention}"] = ours(base, rows, given)
+        name = f"fedlease, {plan.precision}, {plan.attention}"
+        loops[name] = ours(base, rows, given)
+        if given.micro:
+            loops[f"{name}, {given.micro} rows at once"] = ours(base, rows, given, given.micro)
     curves: dict[str, list[Losses]] = {name: [] for name in loops}
 
     def turn(name: str) -> Callable[[], None]:
@@ -156,7 +161,7 @@ def main() -> None:
     options.add_argument("--model", default="minilm")
     options.add_argument("--task", default="mrpc")
     options.add_argument("--batch", type=int, default=32)
-    options.add_argument("--micro", type=int, help="rows of a batch that go through our model at once")
+    options.add_argument("--micro", type=int, help="also with so many rows of a batch at once")
     options.add_argument("--rows", type=int, default=256)
     options.add_argument("--epochs", type=int, default=1)
     options.add_argument("--rate", type=float, default=1e-3)
