@@ -18,7 +18,7 @@ MARGIN = 1.25
 """How many times as fast as the rule's choice a measured one must be to be taken: above what noise does."""
 
 CUT = 1.1
-"""The same for cutting batches, which gains more with all layers than it does on the one that is measured."""
+"""The same for cutting batches: one layer, which is measured, shows less of it than the model does."""
 
 
 @dataclass(frozen=True)
