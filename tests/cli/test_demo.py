@@ -28,7 +28,19 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TEST_ROWS", 4)
 
 
-@pytest.mark.usefixtures("small", "minilm")
+@pytest.fixture
+def on_the_tiny_model(small: None, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small demonstration with another model; test_wheel.py runs one on MiniLM."""
+    whole = demo.demo_spec
+
+    def with_it(*asked: Any) -> Spec:
+        spec = whole(*asked)
+        return spec.model_copy(update={"model": spec.model.model_copy(update={"name": str(tiny)})})
+
+    monkeypatch.setattr(demo, "demo_spec", with_it)
+
+
+@pytest.mark.usefixtures("on_the_tiny_model")
 def test_without_any_data_the_demo_makes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDLEASE_DATA", raising=False)
     shown = io.StringIO()
@@ -153,17 +165,8 @@ def test_a_hub_that_gives_the_data_is_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert [source.hub_config for source in asked] == ["sst2", "qnli", "mrpc", "qqp"]
 
 
-@pytest.mark.usefixtures("small")
-def test_the_demo_takes_real_rows_where_they_are(
-    glue: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = demo.demo_spec
-
-    def on_the_tiny_model(*asked: Any) -> Spec:
-        spec = whole(*asked)
-        return spec.model_copy(update={"model": spec.model.model_copy(update={"name": str(tiny)})})
-
-    monkeypatch.setattr(demo, "demo_spec", on_the_tiny_model)
+@pytest.mark.usefixtures("on_the_tiny_model")
+def test_the_demo_takes_real_rows_where_they_are(glue: Path, tmp_path: Path) -> None:
     shown = io.StringIO()
     demo.run_demo(Console(file=shown, width=160), glue, tmp_path / "out", 0)
     assert "named by --data" in shown.getvalue()

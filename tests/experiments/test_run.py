@@ -141,7 +141,7 @@ def test_real_clients_of_one_task_share_one_expert(glue: Path, minilm: str, tmp_
         "model": {"name": minilm, "max_length": 64},
         "method": {"name": "fedlease", "rank": 4},
         "data": {"root": str(glue)},
-        "clients": [{"name": "sst2", "data": "sst2", "count": 5, "train_rows": 128, "test_rows": 20}],
+        "clients": [{"name": "sst2", "data": "sst2", "count": 4, "train_rows": 96, "test_rows": 10}],
     }
     allocation = fedlease.run(spec, tmp_path / "run").allocation
     assert allocation is not None
@@ -152,7 +152,7 @@ def test_real_clients_of_one_task_share_one_expert(glue: Path, minilm: str, tmp_
 def test_real_model_on_real_text(glue: Path, minilm: str, tmp_path: Path) -> None:
     """MiniLM on GLUE: the two tasks share no expert, and the one that is learnt fast is learnt."""
     clients = [
-        {"name": task, "data": task, "count": 3, "train_rows": 96, "test_rows": 60}
+        {"name": task, "data": task, "count": 2, "train_rows": 96, "test_rows": 60}
         for task in ("sst2", "mrpc")
     ]
     spec = {
@@ -166,11 +166,11 @@ def test_real_model_on_real_text(glue: Path, minilm: str, tmp_path: Path) -> Non
     }
     run = fedlease.run(spec, tmp_path / "run")
     assert run.allocation is not None
-    mrpc, sst2 = set(run.allocation.labels[:3]), set(run.allocation.labels[3:])
+    mrpc, sst2 = set(run.allocation.labels[:2]), set(run.allocation.labels[2:])
     assert len(sst2) == 1
     assert not mrpc & sst2
-    scores = [run.metrics[f"sst2-{i}"]["accuracy"] for i in range(3)]
-    assert sum(scores) / 3 > 0.6
+    scores = [run.metrics[f"sst2-{i}"]["accuracy"] for i in range(2)]
+    assert sum(scores) / 2 > 0.6
     first, last = (run.record["rounds"][i]["loss"] for i in (0, -1))
     assert sum(last.values()) < sum(first.values())
     seconds = run.record["rounds"][1]["seconds"]  # nothing scored, nothing allocated: training alone
