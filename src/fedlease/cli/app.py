@@ -136,7 +136,9 @@ def sweep(
         "runs"
     ),
     seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds, from 0; else the size's.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one a core (small) or one.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Run the paper's tables and figures: what is not in the store yet; go on after any stop."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from os.path import normpath
 from pathlib import Path
 
+from fedlease.experiments.jobs import DIVERGED
 from fedlease.experiments.manifest import read_manifest
 from fedlease.experiments.results import Run
 from fedlease.report.records import Entry, label
@@ -37,10 +38,11 @@ def waiting(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         manifest = read_manifest(folder)
         for place in manifest.runs if manifest is not None else ():
-            if not (folder / place.folder / "record.json").is_file():
+            run = folder / place.folder
+            if not (run / "record.json").is_file():
                 section = f" {place.section}" if place.section else ""
-                where = normpath(folder / place.folder)
-                found.append(f"{place.row}{section} seed {place.seed}, {where}")
+                why = ", training diverged" if (run / DIVERGED).is_file() else ""
+                found.append(f"{place.row}{section} seed {place.seed}{why}, {normpath(run)}")
     return found
 
 

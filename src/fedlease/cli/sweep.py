@@ -52,7 +52,7 @@ class SweepScreen:
     def begin(self, sweep: Sweep) -> None:
         """Say what is to be done and how long it will take."""
         self._whole = self._left = sweep.left({})
-        self._pace = float(sweep.processes)
+        self._pace = float(sweep.side_by_side)
         for line in plan(sweep):
             self._say(line)
         todo = [*sweep.todo(), *sweep.foreseen()]
@@ -60,8 +60,8 @@ class SweepScreen:
             longest = max(one.work.seconds(sweep.pace.costs(one.spec)) for one in todo)
             took = hours(max(self._whole / self._pace, longest))
             self._say(
-                f"This will take about {took} in {sweep.processes} process(es). Measured just now, in each: "
-                f"{sweep.pace.told()}."
+                f"This will take about {took} in {sweep.side_by_side} process(es). "
+                f"Measured just now, in each: {sweep.pace.told()}."
             )
         self._began = self._spoke = monotonic()
         if self._console.is_terminal:

@@ -40,7 +40,7 @@ def carry_out(sweep: Sweep, watcher: Watcher) -> dict[str, str]:
         while True:
             _tell_rates(sweep, watcher, told)
             waiting = [one for one in sweep.todo() if one.name not in failed and one.name not in active]
-            while waiting and len(active) < sweep.processes:
+            while waiting and len(active) < sweep.side_by_side:
                 one = _next(waiting, active.values())
                 waiting.remove(one)
                 active[one.name], begun[one.name] = one, one.rounds(sweep.store)

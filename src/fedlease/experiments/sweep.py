@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedlease.core.errors import FedLeaseError
@@ -32,7 +32,9 @@ class Sweep:
         size: by name.
         out: the folder of the sweeps; the common store of runs lies in it.
         seeds: instead of the size's.
-        processes: side by side.
+        processes: side by side; None is one a core where every run is of one thread, and else one: it has
+            all cores, or the GPU, to itself.
+        side_by_side: how many processes that comes to.
         tuning: the trials that choose learning rates.
         pace: how long rows take; measured when it runs.
     """
@@ -41,10 +43,10 @@ class Sweep:
     size: str
     out: Path
     seeds: Sequence[int] | None = None
-    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+    processes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
+        if self.processes is not None and self.processes < 1:
             raise FedLeaseError(f"--jobs is {self.processes}: it must be at least 1")
         self._entries = [(p, cell) for p in self.presets for cell in p.cells(p.size(self.size))]
         trials = {
@@ -53,13 +55,20 @@ class Sweep:
         }
         self.tuning = Tuning(trials, self.store)
         self.pace = Pace()
+        self.side_by_side = self.processes or self._one_a_core()
+
+    def _one_a_core(self) -> int:
+        single = all(cell.spec["model"].get("threads") == 1 for _, cell in self._entries)
+        return (os.cpu_count() or 1) if single else 1
 
     def _tried(self) -> dict[str, tuple[Size, Values]]:
         """The specs on which the learning rates of all entries are chosen."""
         tried: dict[str, tuple[Size, Values]] = {}
         for preset, cell in self._entries:
             size = preset.size(self.size)
-            tried.setdefault(cell.rate, (size, preset.trials(size)[cell.rate]))
+            found = (size, preset.trials(size)[cell.rate])
+            if tried.setdefault(cell.rate, found) != found:
+                raise FedLeaseError(f"{preset.name} has other trials of {cell.rate} than a preset beside it")
         return tried
 
     @property
@@ -104,6 +113,12 @@ class Sweep:
         """What can be started now and is not done, trials first."""
         return [one for one in self.known() if not one.diverged(self.store) and not one.done(self.store)]
 
+    def diverged(self) -> dict[str, str]:
+        """Runs that are not tried again, because training left the finite numbers, and where; no trials."""
+        trials = {one.name for one in self.tuning.jobs}
+        runs = (one for one in self.known() if one.name not in trials)
+        return {one.name: f"training diverged: {why}" for one in runs if (why := one.diverged(self.store))}
+
     def left(self, begun: Mapping[str, int]) -> float:
         """Work that is left, in seconds of one process; see `jobs.left`."""
         return left([*self.known(), *self.foreseen()], self.store, begun, self.pace)
@@ -123,9 +138,9 @@ class Sweep:
         for spec in {(one.model.name, one.model.threads): one for one in kinds}.values():
             measure_first(spec, Path.cwd(), note_of(watcher))  # once; processes would be in each other's way
         if todo:
-            self.pace = measure(kinds, self.processes, self.store / "logs")
+            self.pace = measure(kinds, self.side_by_side, self.store / "logs")
         watcher.begin(self)
-        failed = {**carry_out(self, watcher), **self.tuning.hopeless()}
+        failed = {**self.diverged(), **carry_out(self, watcher), **self.tuning.hopeless()}
         self.write_manifests()
         failed = {name: why for name, why in failed.items() if not self._done_by_now(name)}
         if failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedlease.algorithms.fedlease import FedLease
 from fedlease.experiments.presets.glue import cell, clients, preset
 from fedlease.experiments.presets.kinds import Cell, Size
 
@@ -10,7 +11,7 @@ def cells(size: Size) -> tuple[Cell, ...]:
     """Two clients with SST-2 and two with QNLI, each alone, for as long as the initial phase."""
     method = {"name": "local_only", "rank": 4}
     two = clients(size, {"sst2": 2, "qnli": 2})
-    entry = cell("Local only", size, method, rounds=2, clients=two)
+    entry = cell("Local only", size, method, rounds=FedLease().warmup_rounds, clients=two)
     return (Cell(entry.row, entry.spec, "fedlease"),)
 
 

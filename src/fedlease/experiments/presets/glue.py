@@ -109,14 +109,15 @@ def every_method(size: Size, section: str = "", rank: int = 4, **changes: Any) -
 
 def trials(size: Size) -> dict[str, Values]:
     """The specs on which learning rates are chosen: every method on the setting of Table 1, held-out rows."""
-    tried: dict[str, Values] = {}
-    for method in methods().values():
-        name = str(method["name"])
-        if name not in RATE_OF:
-            counts = dict.fromkeys(TASKS, size.trial_clients)
-            there = clients(size, counts, test_rows=size.trial_rows)
-            tried[name] = {**size.base, **size.trial, "clients": there, "method": method}
-    return tried
+    every = {str(method["name"]): method for method in methods().values()}
+    return {name: tried_on_table1(size, method) for name, method in every.items() if name not in RATE_OF}
+
+
+def tried_on_table1(size: Size, method: Values) -> Values:
+    """The spec of a trial: a method on the setting of Table 1, scored on held-out training rows."""
+    counts = dict.fromkeys(TASKS, size.trial_clients)
+    there = clients(size, counts, test_rows=size.trial_rows)
+    return {**size.base, **size.trial, "clients": there, "method": dict(method)}
 
 
 def preset(name: str, title: str, cells: Callable[[Size], tuple[Cell, ...]]) -> Preset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fedlease.experiments.presets.glue import RATE_OF, every_method, methods
@@ -81,7 +82,12 @@ def clients(size: Size) -> list[dict[str, Any]]:
 
 def cells(size: Size) -> tuple[Cell, ...]:
     """Every method of Table 1 once."""
-    return every_method(size, clients=clients(size))
+    return tuple(replace(cell, rate=_key(cell.rate)) for cell in every_method(size, clients=clients(size)))
+
+
+def _key(method: str) -> str:
+    """Of a method's trials: those on GLUE, which a sweep may have beside these, are others."""
+    return f"{method} on FLAN"
 
 
 def trials(size: Size) -> dict[str, Values]:
@@ -91,7 +97,7 @@ def trials(size: Size) -> dict[str, Values]:
         short = {"train_rows": 30, "test_rows": size.trial_rows}
         tried = [{**entry, **short} for entry in tried if entry["name"] != LONGEST]
     return {
-        str(method["name"]): {**size.base, **size.trial, "clients": tried, "method": method}
+        _key(str(method["name"])): {**size.base, **size.trial, "clients": tried, "method": method}
         for method in methods().values()
         if method["name"] not in RATE_OF
     }
