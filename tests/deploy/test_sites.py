@@ -128,6 +128,27 @@ def test_a_run_over_sites_equals_the_run_in_one_process(
         assert facts["rows_hash"] != known["rows_hash"]  # sealed: no table of guesses tells the rows from it
 
 
+def test_sites_quantise_as_the_specification_says(spec_of: Make, tmp_path: Path) -> None:
+    for name in ("bitsandbytes", "accelerate"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'fedlease[quantization]'")
+    spec = spec_of(method={"name": "fedit", "rank": 2}, rounds=1)
+    spec["model"]["quantization"] = "bnb-4bit"
+    sites = Sites(tmp_path / "sites", spec)
+    expected = fedlease.run(sites.folder / "spec.toml", tmp_path / "one")
+    got = sites.serve(tmp_path / "run")
+    assert state(got) == state(expected)
+    assert got.metrics == expected.metrics
+    assert [entry["loss"] for entry in got.record["rounds"]] == [e["loss"] for e in expected.record["rounds"]]
+
+
+def test_a_site_refuses_more_tokens_than_its_model_takes(spec_of: Make, tmp_path: Path) -> None:
+    spec = spec_of(method={"name": "fedit", "rank": 2}, rounds=1)
+    spec["model"]["max_length"] = 4000
+    sites = Sites(tmp_path / "sites", spec)
+    with pytest.raises(FedLeaseError):
+        sites.serve(tmp_path / "run")
+
+
 def test_sites_compute_as_was_measured_on_their_machine(
     spec_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

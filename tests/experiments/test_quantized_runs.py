@@ -22,6 +22,7 @@ from fedlease.experiments.results import same_spec
 from fedlease.experiments.spec import make_spec
 from fedlease.report.summary import run_report
 from fedlease.tasks.inference import Inference
+from fedlease.use.finished import open_run
 
 KINDS = ("bnb-8bit", "bnb-4bit", "torchao-int8")
 CLIENTS = [{"name": "a", "data": "tone"}, {"name": "b", "data": "tone"}]
@@ -110,6 +111,8 @@ def test_resumed_runs_and_saved_adapters(
     how = Inference(base.tokenizer, base.pad_id, 4, torch.device("cpu"), lambda step: None)
     with torch.inference_mode():
         assert site.task.score(model.base_model.model, site.test_rows, how) == whole.metrics["twice-0"]
+    finished = open_run(whole.folder)
+    assert finished.site("twice-0").score(finished.model("twice-0")) == whole.metrics["twice-0"]
 
 
 @pytest.mark.usefixtures("quantising")

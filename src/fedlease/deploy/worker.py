@@ -31,8 +31,8 @@ from fedlease.deploy.site_config import SiteConfig, read_site
 from fedlease.deploy.spent import Spent
 from fedlease.engines.exchange import FINISH, SCORE, do_task
 from fedlease.engines.flower_records import FAILED, LACKS
-from fedlease.experiments.prepare import encoded, rows_hash
-from fedlease.training.base import Base, load_base
+from fedlease.experiments.prepare import base_of, encoded, rows_hash
+from fedlease.training.base import Base
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
 from fedlease.tuner.export import save_lora, save_mixture
@@ -130,14 +130,7 @@ class Worker:
     def _load(self, labels: str) -> tuple[TorchSite, Base]:
         spec, places, held = self.config.spec, self.config.places(), self.config.rows()
         torch.set_num_threads(places.plan.threads)
-        base = load_base(
-            places.model,
-            labels=[int(n) for n in json.loads(labels)],
-            seed=spec.seed,
-            plan=places.plan,
-            targets=spec.model.targets,
-            dropout=spec.model.dropout,
-        )
+        base = base_of(spec, places, [int(n) for n in json.loads(labels)])
         train, test = encoded(self.config.name, held, spec.task, base.tokenizer, spec.model.max_length)
         site = TorchSite(
             self.config.name,

@@ -70,20 +70,7 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
     plan, model = places.plan, spec.model
     data = read_rows(spec, places)
     torch.set_num_threads(plan.threads)
-    base = load_base(
-        places.model,
-        labels=[len(held.labels) for held in data.values() if held.labels],
-        seed=spec.seed,
-        plan=plan,
-        targets=model.targets,
-        dropout=model.dropout,
-        quantization=model.quantization,
-        gradient_checkpointing=model.gradient_checkpointing,
-    )
-    if base.max_length is not None and model.max_length > base.max_length:
-        raise FedLeaseError(
-            f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
-        )
+    base = base_of(spec, places, [len(held.labels) for held in data.values() if held.labels])
     resident, task, training = Resident(base), spec.task, spec.training.on(plan)
     sites: dict[ClientId, TorchSite] = {}
     facts: dict[ClientId, dict[str, Any]] = {}
@@ -114,6 +101,30 @@ def prepare(spec: Spec, places: Places, watch: Watch = unwatched, memory: Path |
             "rows_hash": rows_hash(held),
         }
     return Federation(algorithm, base, sites, plan, task.metric, facts)
+
+
+def base_of(spec: Spec, places: Places, labels: Iterable[int]) -> Base:
+    """Load the base model of a spec, with a head for each number of labels; the same wherever a run goes on.
+
+    Raises:
+        FedLeaseError: a model that cannot be used, or that takes fewer tokens than ``model.max_length``.
+    """
+    model = spec.model
+    base = load_base(
+        places.model,
+        labels=labels,
+        seed=spec.seed,
+        plan=places.plan,
+        targets=model.targets,
+        dropout=model.dropout,
+        quantization=model.quantization,
+        gradient_checkpointing=model.gradient_checkpointing,
+    )
+    if base.max_length is not None and model.max_length > base.max_length:
+        raise FedLeaseError(
+            f"model.max_length is {model.max_length}: {model.name} takes {base.max_length} tokens"
+        )
+    return base
 
 
 def encoded(

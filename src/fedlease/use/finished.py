@@ -16,12 +16,12 @@ from fedlease.core.adapter import Model
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId
 from fedlease.experiments.places import Places
-from fedlease.experiments.prepare import read_rows, rows_hash
+from fedlease.experiments.prepare import base_of, read_rows, rows_hash
 from fedlease.experiments.reopen import check_model, check_rows, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec
 from fedlease.experiments.store import Store
-from fedlease.training.base import Base, fingerprint, load_base
+from fedlease.training.base import Base, fingerprint
 from fedlease.training.resident import Resident
 from fedlease.training.site import TorchSite
 from fedlease.tuner.reading import read_model
@@ -93,14 +93,7 @@ class Finished:
                 "name its folder with --model"
             )
         counts = {len(facts["labels"]) for facts in self.record["clients"].values()}
-        base = load_base(
-            path,
-            labels=[count for count in counts if count],
-            seed=self.spec.seed,
-            plan=self.places.plan,
-            targets=asked.targets,
-            dropout=asked.dropout,
-        )
+        base = base_of(self.spec, self.places, [count for count in counts if count])
         for count, head in base.heads.items():
             self._load(head, f"{count}.safetensors")
         if base.drawn:
