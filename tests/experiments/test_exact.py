@@ -192,6 +192,18 @@ def test_two_processes_do_not_share_a_run(spec_of: Make, tmp_path: Path) -> None
         fedlease.resume(run.folder)
 
 
+def test_a_run_in_its_first_round_is_not_overwritten_by_another(spec_of: Make, tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "run"), spec_of(rounds=3)
+    with store.created({"spec": {}, "clients": {}}):
+        (store.folder / "trackers").mkdir()
+        before = (store.folder / "spec.json").read_bytes()
+        with pytest.raises(FedLeaseError, match="another process is at this run"):
+            fedlease.run(other, store.folder)
+        assert (store.folder / "spec.json").read_bytes() == before
+        assert (store.folder / "trackers").is_dir()
+    assert fedlease.run(other, store.folder).record["status"] == "complete"  # once that one is gone
+
+
 def test_resume_needs_nothing_of_where_the_run_began(
     spec_of: Make, glue: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,9 +63,8 @@ def serve(spec: Spec, beside: Path, out: Path, mail: Mailbox, observer: Observer
     roster.gather(math.ceil(exchange.initial_quorum * len(spec.ids)), exchange.deadline)
     if not begun:
         _check_alike(roster.facts)
-        store.create(_resolved(spec, beside, roster.facts))
+    with store.locked() if begun else store.created(_resolved(spec, beside, roster.facts)):
         roster.must = _must(store.resolved()["clients"])
-    with store.locked():
         return _run(store, spec, beside, roster, about, Meter(observer))
 
 

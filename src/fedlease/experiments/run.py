@@ -54,7 +54,6 @@ def run(
             `fedlease.training.remembered`; None trains everything.
         track: trackers that follow the run: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``.
         engine: who carries messages to the clients; `fedlease.deploy.on_ray.OnRay` has them on a Ray cluster.
-
         measure: measure how this machine computes the model fastest, where that is open and was never
             measured (`fedlease.training.measured`); else the rule of `choose` holds.
 
@@ -79,8 +78,8 @@ def run(
         measure_first(spec, beside, note_of(observer))
     meter, places, began = Meter(observer), settle(spec, beside), perf_counter()
     federation = prepare(spec, places, meter.step, None if memory is None else Path(memory))
-    store.create(_resolved(spec, places, federation, engine))
-    return _go(store, spec, federation, meter, perf_counter() - began, track, engine)
+    with store.created(_resolved(spec, places, federation, engine)):
+        return _go(store, spec, federation, meter, perf_counter() - began, track, engine)
 
 
 def resume(
@@ -122,7 +121,8 @@ def resume(
     check_model(resolved, federation.base.path, federation.base.fingerprint, store.folder)
     for client, facts in federation.clients.items():
         check_rows(resolved, client, facts["rows_hash"], store.folder)
-    return _go(store, spec, federation, meter, perf_counter() - began, track, engine)
+    with store.locked():
+        return _go(store, spec, federation, meter, perf_counter() - began, track, engine)
 
 
 def _tell_late(store: Store, finished: Run, track: Iterable[str]) -> None:
@@ -160,31 +160,28 @@ def _go(
     carrier: Carrier,
 ) -> Run:
     """Run the rounds that are left, with a checkpoint and a record after each, then write the adapters."""
-    with store.locked():
-        algorithm = federation.algorithm
-        # before an adapter is on it; the head is that of the fewest labels
-        size = count(federation.base.model)
-        first = algorithm.init(federation.base.modules, spec.seed)
-        found = store.load(type(first)) or Checkpoint(0, first, {}, History())
-        history, where = found.history, surroundings(libraries(spec.model.quantization))
-        history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
-        meter.begin(spec, federation, found.round)
-        began = perf_counter()
-        with (
-            following(store, track, history) as trackers,
-            beating(store.folder, found.round, spec.rounds) as heart,
-            carrier.start(Start(store, spec, federation, found, meter.step)) as engine,
-        ):
-            meter.also(heart, trackers)
-            state = go_on(
-                store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter
-            )
-            _write_adapters(store.folder, federation, state, engine)
-            facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
-            shutil.rmtree(store.folder / ELSEWHERE, ignore_errors=True)
-            store.write_record("complete", history, {**facts, "files": store.sums()})
-            trackers.complete()
-        meter.end(perf_counter() - began)
+    algorithm = federation.algorithm
+    # before an adapter is on it; the head is that of the fewest labels
+    size = count(federation.base.model)
+    first = algorithm.init(federation.base.modules, spec.seed)
+    found = store.load(type(first)) or Checkpoint(0, first, {}, History())
+    history, where = found.history, surroundings(libraries(spec.model.quantization))
+    history.sessions.append({"from_round": found.round + 1, **where, "setup_seconds": setup})
+    meter.begin(spec, federation, found.round)
+    began = perf_counter()
+    with (
+        following(store, track, history) as trackers,
+        beating(store.folder, found.round, spec.rounds) as heart,
+        carrier.start(Start(store, spec, federation, found, meter.step)) as engine,
+    ):
+        meter.also(heart, trackers)
+        state = go_on(store, spec, algorithm, engine, found, lambda of: _facts(federation, size, of), meter)
+        _write_adapters(store.folder, federation, state, engine)
+        facts = {**_facts(federation, size, state), **_routing(federation, state, engine, history)}
+        shutil.rmtree(store.folder / ELSEWHERE, ignore_errors=True)
+        store.write_record("complete", history, {**facts, "files": store.sums()})
+        trackers.complete()
+    meter.end(perf_counter() - began)
     return Run(store.folder)
 
 

@@ -115,19 +115,23 @@ class Store:
         if [name for name in there if name not in BEGUN]:
             raise FedLeaseError(f"{self.folder} already exists and is not empty: choose another --out")
 
-    def create(self, resolved: Mapping[str, Any]) -> None:
-        """Make the folder and write ``spec.json``.
+    @contextmanager
+    def created(self, resolved: Mapping[str, Any]) -> Iterator[None]:
+        """Make the folder, keep others out of it as `locked` does, and write ``spec.json``.
 
         Raises:
-            FedLeaseError: the place is taken, or cannot be written to.
+            FedLeaseError: the place is taken, cannot be written to, or another process begins a run there.
         """
         self.check_free()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
-        shutil.rmtree(self.folder / TRACKERS, ignore_errors=True)  # of a run that gives way
-        write_json(self.folder / "spec.json", {"format": FORMAT, **resolved})
+        with self.locked():
+            self.check_free()  # another may have done a round meanwhile
+            shutil.rmtree(self.folder / TRACKERS, ignore_errors=True)  # of a run that gives way
+            write_json(self.folder / "spec.json", {"format": FORMAT, **resolved})
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:
