@@ -192,6 +192,21 @@ def test_two_processes_do_not_share_a_run(spec_of: Make, tmp_path: Path) -> None
         fedlease.resume(run.folder)
 
 
+def test_another_version_does_not_go_on_with_a_run(spec_of: Make, tmp_path: Path) -> None:
+    run = fedlease.run(spec_of(rounds=2), tmp_path / "run")
+    path, asked = run.folder / "record.json", (run.folder / "spec.json").read_bytes()
+    older = {**run.record, "versions": {**run.record["versions"], "fedlease": "0.0.1"}}
+    path.write_text(json.dumps(older))
+    assert fedlease.resume(run.folder).record == older  # it is done: there is nothing to go on with
+    says = f"record.json is from fedlease 0.0.1 and this is {fedlease.__version__}: go on with that one"
+    with pytest.raises(FedLeaseError, match=says):
+        fedlease.resume(run.folder, rounds=3)
+    path.write_text(json.dumps({**older, "status": "running"}))
+    with pytest.raises(FedLeaseError, match=says):
+        fedlease.resume(run.folder)
+    assert (run.folder / "spec.json").read_bytes() == asked
+
+
 def test_a_run_in_its_first_round_is_not_overwritten_by_another(spec_of: Make, tmp_path: Path) -> None:
     store, other = Store(tmp_path / "run"), spec_of(rounds=3)
     with store.created({"spec": {}, "clients": {}}):

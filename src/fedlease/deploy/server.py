@@ -53,7 +53,9 @@ def serve(spec: Spec, beside: Path, out: Path, mail: Mailbox, observer: Observer
     begun = (out / "spec.json").is_file() and store.begun()
     if begun and make_spec(store.resolved()["spec"]) != make_spec(_settled(spec)):
         raise FedLeaseError(f"{out} holds a run of another specification: choose another --out")
-    if not begun:
+    if begun:
+        store.check_version()
+    else:
         store.check_free()
     about = {"run": _name(spec, out), "agreement": agreement(spec)}
     exchange = spec.exchange

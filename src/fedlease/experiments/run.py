@@ -103,16 +103,20 @@ def resume(
         observer, memory, track: see `run`.
 
     Raises:
-        FedLeaseError: not a run, its data or model are no longer the same, or fewer rounds than it has.
+        FedLeaseError: not a run, one that another version of fedlease began, its data or model are no longer
+            the same, or fewer rounds than it has.
     """
     engine.check()
     store, began = Store(Path(folder)), perf_counter()
     track = dict.fromkeys((*remembered(store.folder), *check(track)))
+    finished = Run(store.folder)
+    done = store.has_record() and finished.record["status"] == "complete" and store.long_enough()
+    if rounds is not None or not done:
+        store.check_version()
     if rounds is not None:
         store.extend(rounds)
     resolved = store.resolved()
-    finished = Run(store.folder)
-    if store.has_record() and finished.record["status"] == "complete" and store.long_enough():
+    if done and store.long_enough():
         _tell_late(store, finished, track)
         return finished
     spec, places = reopen(store)

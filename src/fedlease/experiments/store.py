@@ -178,6 +178,19 @@ class Store:
         """Tell whether the record has all rounds that are asked for."""
         return len(self.record()["rounds"]) >= int(self.resolved()["spec"]["rounds"])
 
+    def check_version(self) -> None:
+        """Refuse to go on with a run that another version of fedlease began: the result would be of neither.
+
+        Raises:
+            FedLeaseError: naming both versions.
+        """
+        found = self.record()["versions"].get("fedlease") if self.has_record() else __version__
+        if found != __version__:
+            raise FedLeaseError(
+                f"{self.folder / 'record.json'} is from fedlease {found} and this is {__version__}: "
+                f"go on with that one, or begin anew with another --out"
+            )
+
     def begun(self) -> bool:
         """Tell whether there is a round to go on from."""
         return bool(self._checkpoints())
