@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 import torch
 from toy import MODULES, ThroughBytes, ToySite, Unreliable, Without, equal, models, play, sites
 
+from fedlease.algorithms.feddpa import FedDPA
 from fedlease.algorithms.registry import build, find, methods
+from fedlease.algorithms.steps import examples
 from fedlease.core.adapter import Adapter, Learn, Model, lora_init, trainable
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.weights import module, part, select
+from fedlease.core.protocols import Message, Site
+from fedlease.core.weights import Weights, module, part, rename, select
 from fedlease.engines.inprocess import InProcess
 
 TARGETS = {"a-0": 0.1, "a-1": 0.11, "b-0": 2.0, "b-1": 2.02, "c-0": 5.0, "c-1": 5.1}
@@ -56,19 +60,39 @@ def test_resumed_equals_uninterrupted(name: str, stopped_after: int, tmp_path: P
     assert all(equal(expected[client].weights, resumed[client].weights) for client in TARGETS)
 
 
+class Watching(InProcess):
+    """Sites of which nothing that they keep goes up, neither by its name nor under another one."""
+
+    def each(self, task: str, down: Mapping[str, Message]) -> dict[str, Message]:
+        answers = super().each(task, down)
+        for client, answer in answers.items():
+            kept = self.kept[client]
+            shared = [key for key in answer.weights if key in kept]
+            shared += [
+                f"{key} as {name}"
+                for name, sent in answer.weights.items()
+                for key, own in kept.items()
+                if own.any() and torch.equal(own, sent)
+            ]
+            assert not shared, f"{client} sends up {shared}, which it keeps"
+        return answers
+
+
 @every_method
 def test_what_a_client_keeps_stays_home(name: str) -> None:
-    class Watching(InProcess):
-        def each(self, task, down):  # type: ignore[no-untyped-def]
-            answers = super().each(task, down)
-            for client, answer in answers.items():
-                kept = self.kept[client]
-                shared = [key for key in answer.weights if key in kept]
-                assert not shared, f"{client} sends up {shared}, which it keeps"
-            return answers
-
     algorithm = build(name)
     play(algorithm, Watching(algorithm, sites(TARGETS)), ROUNDS)
+
+
+def test_a_private_adapter_under_another_name_is_noticed() -> None:
+    class Leaky(FedDPA):
+        def train_both(self, down: Message, kept: Weights, site: Site) -> tuple[Message, Weights]:
+            _, kept = self.train_local(down, kept, site)
+            return Message(rename(kept, {"local_A": "A", "local_B": "B"}), examples(site)), kept
+
+    algorithm = Leaky()
+    with pytest.raises(AssertionError, match=r"sends up \['.*local_A as .*A'"):
+        play(algorithm, Watching(algorithm, sites(TARGETS)), ROUNDS)
 
 
 PLAIN = (
