@@ -111,7 +111,8 @@ def texts(tokenizer: Any, load: Load) -> Any:
     while len(ids) < load.rows * load.tokens:
         ids = ids + ids
     rows = tuple(ids[n * load.tokens : (n + 1) * load.tokens] for n in range(load.rows))
-    return Encoded(rows, None, (load.tokens - load.answer,) * load.rows)
+    prompts = (load.tokens - load.answer,) * load.rows
+    return Encoded(rows, None, prompts, answers=("",) * load.rows, options=((),) * load.rows)
 
 
 def memory(which: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fedlease.core.seeds import derive, generator
 from fedlease.tasks import classification
 from fedlease.tasks.base import Encoded
 from fedlease.tasks.batching import batches
+from fedlease.training import loop
 from fedlease.training.base import Base, load_base
 from fedlease.training.loop import Training
 from fedlease.training.precision import Plan, choose
@@ -86,6 +88,17 @@ def test_training_is_that_of_peft_and_adamw_written_out(
     for name, weight in names.items():
         torch.testing.assert_close(trained[name], weight.detach(), rtol=1e-4, atol=2e-6)
         assert not torch.equal(trained[name], start[name])
+
+
+def test_long_rows_with_answers_go_through_a_cpu_in_pieces() -> None:
+    lengths = (600, 300, 300, 200, 100, 2000)
+    ids, cpu = tuple([1] * length for length in lengths), torch.device("cpu")
+    texts = Encoded(ids, None, (1,) * 6, answers=("x",) * 6, options=((),) * 6)
+    assert loop._pieces([0, 1, 2, 3, 4, 5], texts, None, cpu) == [[4, 3, 1], [2], [0], [5]]
+    assert loop._pieces([0, 1, 2, 3, 4, 5], texts, 2, cpu) == [[4, 3], [1, 2], [0], [5]]
+    assert loop._pieces([4, 3, 1], texts, None, cpu) == [[4, 3, 1]]
+    assert loop._pieces([0, 1, 5], texts, None, torch.device("cuda")) == [[0, 1, 5]]
+    assert loop._pieces([0, 1, 5], replace(texts, answers=()), None, cpu) == [[0, 1, 5]]
 
 
 def test_batches_depend_on_client_round_and_seed(base: Base) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -16,6 +17,13 @@ from fedlease.tasks.base import Encoded, Task
 from fedlease.tasks.batching import batches
 from fedlease.tasks.inference import Step
 from fedlease.training.precision import Plan
+
+TOKENS = 1024
+"""Most tokens of rows with answers, padding counted, that a CPU trains on at once, unless one row has more.
+
+So SmolLM2 takes less than 4 GiB in float32 at 8 rows of 256 tokens, and matrices of so many rows are large
+enough for a CPU (docs/models.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Training:
         score_batch_size: rows of a scoring batch.
         micro_batch_size: most rows of a training batch that go through the model at once: gradients of a
             larger one are summed, which are those of the whole but for rounding and the draws of dropout.
-            None takes what the machine's plan says.
+            None takes what the machine's plan says. In generation a CPU takes at most `TOKENS` besides.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -95,7 +103,8 @@ def fit(
     total, done, summed = len(data) * epochs, 0, 0.0
     for rows in plan:
         began = perf_counter()
-        value = _backward(model, task, data, _pieces(rows, data, settings.micro_batch_size), pad_id, device)
+        pieces = _pieces(rows, data, settings.micro_batch_size, device)
+        value = _backward(model, task, data, pieces, pad_id, device)
         if settings.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
@@ -105,12 +114,18 @@ def fit(
         watch(Step(len(rows), done, total, summed / done, perf_counter() - began))
 
 
-def _pieces(rows: list[int], data: Encoded, size: int | None) -> list[list[int]]:
+def _pieces(rows: list[int], data: Encoded, size: int | None, device: torch.device) -> list[list[int]]:
     """The batch, or rows of like length together where not all of it goes through the model at once."""
-    if size is None or len(rows) <= size:
+    most = len(rows) if size is None else size
+    tokens = TOKENS if data.answers and device.type == "cpu" else math.inf
+    if len(rows) <= most and len(rows) * max(data.lengths[row] for row in rows) <= tokens:
         return [rows]
-    ordered = sorted(rows, key=data.lengths.__getitem__)
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    pieces: list[list[int]] = [[]]
+    for row in sorted(rows, key=data.lengths.__getitem__):  # so a piece is as wide as the row that comes next
+        if pieces[-1] and (len(pieces[-1]) == most or (len(pieces[-1]) + 1) * data.lengths[row] > tokens):
+            pieces.append([])
+        pieces[-1].append(row)
+    return pieces
 
 
 def _backward(
