@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.records import Entry, Record, groups, label, metric
+from fedlease.report.settings import difference, settings_of, told_apart
 from fedlease.report.statistics import Scores
 from fedlease.report.summary import last_scored
 
@@ -55,7 +56,8 @@ def gather(entries: Sequence[Entry]) -> list[Part]:
 
     Raises:
         FedLeaseError: no run is complete; runs of different metrics; in one section runs with different
-            clients, with other rows for the same seed, or two different runs for the same row and seed.
+            clients, with other rows for the same seed, or two different runs for the same row and seed; a
+            row whose seeds have different settings.
     """
     complete = [entry for entry in entries if is_complete(entry)]
     if not complete:
@@ -108,6 +110,8 @@ def _part(name: str, entries: Sequence[Entry]) -> Part:
                 f"{_folder(there)} and {_folder(entry)} are two different runs of {entry.row}{_in(name)}, "
                 f"seed {seed}: name one of them"
             )
+    for row, runs in rows.items():
+        _check_same_settings(row + _in(name), list(runs.values()))
     made = {
         row: Row(row, _family(next(iter(runs.values())).record), {s: runs[s].record for s in sorted(runs)})
         for row, runs in rows.items()
@@ -133,42 +137,17 @@ def _check_same_rows(first: Entry, other: Entry, seed: int) -> None:
             )
 
 
+def _check_same_settings(row: str, runs: Sequence[Entry]) -> None:
+    """A row that a sweep names is one setting: seeds of two are no mean."""
+    for run in runs[1:]:
+        differ = difference(runs[0].record, run.record)
+        if differ:
+            raise FedLeaseError(
+                f"{_folder(runs[0])} and {_folder(run)} are two seeds of {row} with different settings "
+                f"({differ}): leave one of them out"
+            )
+
+
 def _found(record: Record) -> tuple[Any, ...]:
     """What makes two runs of a seed the same: times and machines may differ."""
     return settings_of(record), [entry["metrics"] for entry in record["rounds"]]
-
-
-def told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Rows that only have their method's name get the settings in which they differ from each other."""
-    settings: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for entry in entries:
-        if entry.row == label(entry.record):
-            settings.setdefault((entry.section, entry.row), []).append(settings_of(entry.record))
-    return [
-        entry._replace(row=with_settings(entry, settings.get((entry.section, entry.row), ())))
-        for entry in entries
-    ]
-
-
-def with_settings(entry: Entry, all_settings: Iterable[Mapping[str, Any]]) -> str:
-    """The name of a row with the settings that any of the others has otherwise."""
-    own = settings_of(entry.record)
-    differing = [key for key in own if any(other.get(key) != own[key] for other in all_settings)]
-    said = ", ".join(f"{key}={_value(own[key])}" for key in differing)
-    return f"{entry.row} ({said})" if said else entry.row
-
-
-def _value(value: Any) -> str:
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def settings_of(record: Record) -> dict[str, Any]:
-    """What can set apart two runs of a method on the same clients; how a machine computes does not."""
-    spec = record["spec"]
-    model, training = spec.get("model", {}), spec.get("training", {})
-    return {
-        **{key: value for key, value in spec["method"].items() if key != "name"},
-        "rounds": spec["rounds"],
-        **{f"training.{key}": value for key, value in training.items()},
-        **{f"model.{key}": model.get(key) for key in ("name", "max_length", "targets", "dropout")},
-    }

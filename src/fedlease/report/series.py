@@ -7,8 +7,8 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.gather import settings_of, with_settings
 from fedlease.report.records import Entry, Record, average, groups, metric, scored
+from fedlease.report.settings import settings_of, with_settings
 
 
 class Series(NamedTuple):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fedlease.report.gather import Part, Row, described, is_complete
-from fedlease.report.records import Entry, metric_title
+from fedlease.report.records import Entry, Record, metric_title
+from fedlease.report.settings import settings_of
 from fedlease.report.statistics import Comparison
 from fedlease.report.summary import last_scored
 
@@ -45,7 +46,7 @@ def notes_of(
     if any(c.p is not None for c in [*(c for rows in compared for c in rows), *runners_up] if c):
         notes.append(OPTIMISTIC)
     for part in parts:
-        notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_formats(part), *_work(part)]
+        notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_ways(part), *_work(part)]
     left_out = [described(entry) for entry in entries if not is_complete(entry)]
     if left_out:
         notes.append(f"Left out, not complete: {'; '.join(left_out)}.")
@@ -131,19 +132,38 @@ def _last_rounds(row: Row) -> list[int]:
     return sorted({last.round for last in found if last is not None})
 
 
-def _formats(part: Part) -> list[str]:
-    """Which number formats the runs were computed in, where they differ: machines of several kinds, say."""
-    of_rows = {name: _computed(row) for name, row in part.rows.items()}
-    if len({form for found in of_rows.values() for form in found}) < 2:
+def _ways(part: Part) -> list[str]:
+    """How runs were computed and carried, where it differs: on machines of several kinds, say."""
+    return [
+        *_differing(part, "runs are in different number formats", _format),
+        *_differing(part, "base models are quantised differently", _quantised),
+        *_differing(part, "messages cross in different forms", _wire),
+    ]
+
+
+def _differing(part: Part, words: str, of: Callable[[Record], str | None]) -> list[str]:
+    """What runs have differently, row by row; a run of which nothing is known does not count."""
+    told = {name: {of(record) for record in row.records.values()} for name, row in part.rows.items()}
+    known = {name: sorted(value for value in found if value is not None) for name, found in told.items()}
+    if len({value for found in known.values() for value in found}) < 2:
         return []
-    said = [f"{name} {' and '.join(found)}" for name, found in of_rows.items() if found]
-    return [f"{_start(part)}runs are in different number formats: {', '.join(said)}."]
+    said = [f"{name} {' and '.join(found)}" for name, found in known.items() if found]
+    return [f"{_start(part)}{words}: {', '.join(said)}."]
 
 
-def _computed(row: Row) -> list[str]:
+def _format(record: Record) -> str | None:
     """Of runs over sites, where each computes as its machine does, nothing is known."""
-    found = {record.get("plan", {}).get("precision", "auto") for record in row.records.values()}
-    return sorted(found - {"auto"})
+    found = str(record.get("plan", {}).get("precision", "auto"))
+    return None if found == "auto" else found
+
+
+def _quantised(record: Record) -> str:
+    found = str(settings_of(record)["model.quantization"])
+    return "not at all" if found == "none" else found
+
+
+def _wire(record: Record) -> str:
+    return str(settings_of(record)["exchange.wire"])
 
 
 def _work(part: Part) -> list[str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from os.path import normpath
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.report.gather import is_complete, told_apart
+from fedlease.report.gather import is_complete
 from fedlease.report.page.markup import Html, tag
 from fedlease.report.records import Entry, Record, Scored, groups, metric_title, scored
+from fedlease.report.settings import told_apart
 
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError)
 """What reading a record raises that is not as a run writes it."""
