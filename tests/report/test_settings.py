@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 from cells import said
+from rich.console import Console
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.spec import make_spec
 from fedlease.report.records import Entry
 from fedlease.report.series import series
 from fedlease.report.settings import USUAL, settings_of
+from fedlease.report.summary import run_report
 from fedlease.report.table import make_table
 
 DIRICHLET = {"by": "dirichlet", "alpha": 0.5, "min_rows": 10, "beta": None}
@@ -97,3 +100,33 @@ def test_rows_that_differ_in_wire_or_quantisation_are_noted(entry: Any) -> None:
         "Note: base models are quantised differently: FedIT not at all, FFA bnb-4bit."
     )
     assert not [note for note in make_table(runs[:1]).notes if "Note" in note]
+
+
+def held_out(run: Entry) -> Entry:
+    """The run scored on rows put aside from its training rows."""
+    return changed(run, {"data": {"root": None, "held_out": True}})
+
+
+def test_held_out_training_rows_are_not_called_test_rows(entry: Any) -> None:
+    runs = [entry("FedIT", 0, [0.5] * 4), entry("FFA", 0, [0.6] * 4)]
+    assert make_table(runs).title == "Test accuracy (%)"
+    apart = [held_out(run) for run in runs]
+    table = make_table(apart)
+    assert table.title == "Accuracy on held-out training rows (%)"
+    assert table.notes[0].startswith("Accuracy on held-out training rows in percent after the last")
+    assert not [note for note in table.notes if "test rows" in note]
+    mixed = make_table([runs[0], apart[1]])
+    assert mixed.title == "Accuracy (%)"
+    assert said(mixed, "test rows") == (
+        "Note: scored on held-out training rows, and the others on test rows: FFA seed 0."
+    )
+
+
+def test_a_run_on_held_out_rows_says_so_on_the_screen(entry: Any) -> None:
+    run = held_out(entry("FedIT", 0, [0.5] * 4))
+    run.record["clients"]["red-0"]["shared_test_rows"] = True
+    screen = Console(file=io.StringIO(), width=200)
+    screen.print(run_report(run.record))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "held-out training rows" in shown
+    assert "test rows" not in shown

@@ -62,6 +62,28 @@ def metric_title(record: Record) -> str:
     return METRICS.get(metric(record), metric(record).replace("_", " "))
 
 
+def held_out(record: Record) -> bool:
+    """Whether clients are scored on rows put aside from their training rows, and not on test rows."""
+    return bool(record["spec"].get("data", {}).get("held_out"))
+
+
+def scored_rows(record: Record) -> str:
+    """What the rows are that clients are scored on."""
+    return "held-out training rows" if held_out(record) else "test rows"
+
+
+def score_title(records: Iterable[Record]) -> str:
+    """What scores of runs are called: ``test accuracy``, or ``accuracy on held-out training rows``.
+
+    Where some runs are of the one and some of the other it is neither: ``accuracy``.
+    """
+    found = {(metric_title(record), held_out(record)) for record in records}
+    name, held = " or ".join(sorted({name for name, _ in found})), {held for _, held in found}
+    if len(held) > 1:
+        return name
+    return f"{name} on held-out training rows" if held == {True} else f"test {name}"
+
+
 def capital(words: str) -> str:
     """Words as a sentence begins; unlike ``capitalize`` it leaves the other letters as they are."""
     return words[:1].upper() + words[1:]

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.canvas import MARKERS, color_of, legend_columns, new_figure, save_figure
-from fedlease.report.records import Record, average, groups, label, metric_title, scored
+from fedlease.report.records import Record, average, groups, label, score_title, scored
 
 ALL = "all clients"
 MOST_MARKERS = 20
@@ -57,7 +57,7 @@ def rounds_figure(records: Sequence[Record], path: Path) -> None:
     for axis in axes[max(0, len(names) - columns) : len(names)]:  # the lowest panel of each column
         axis.xaxis.set_tick_params(labelbottom=True)
     figure.supxlabel("communication round", fontsize=10)
-    figure.supylabel(f"mean test {metric_title(records[0])} (%)", fontsize=10)
+    figure.supylabel(f"mean {score_title(records)} (%)", fontsize=10)
     figure.legend(axes[0].lines, labels, loc="outside upper center", ncols=beside, frameon=False)
     save_figure(figure, path)
 

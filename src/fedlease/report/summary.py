@@ -19,6 +19,7 @@ from fedlease.report.records import (
     metric_title,
     owners,
     scored,
+    scored_rows,
 )
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -65,7 +66,8 @@ def _number(value: float | None) -> str:
 def client_table(record: Record) -> Table:
     """One client a row: its rows, its expert, its last loss, its score in the last scored round."""
     table = Table(title=f"Clients of {record['spec']['name']} ({label(record)})", title_justify="left")
-    for column in ("client", "train rows", "test rows", "expert", "loss", f"{metric_title(record)} %"):
+    rows = scored_rows(record)
+    for column in ("client", "train rows", rows, "expert", "loss", f"{metric_title(record)} %"):
         table.add_column(column, justify="left" if column == "client" else "right")
     experts, last = owners(record), last_scored(record)
     scores = last.scores if last is not None else {}
@@ -80,7 +82,7 @@ def client_table(record: Record) -> Table:
             _number(scores.get(client)),
         )
     if any(facts["shared_test_rows"] for facts in record["clients"].values()):
-        table.caption = "* some test rows are shared with other clients: the data set has too few"
+        table.caption = f"* some {rows} are shared with other clients: the data set has too few"
     return table
 
 

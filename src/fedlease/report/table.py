@@ -8,7 +8,7 @@ from typing import Literal
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.gather import Part, Row, gather
-from fedlease.report.records import Entry, Record, average, metric_title
+from fedlease.report.records import Entry, Record, average, capital, score_title
 from fedlease.report.statistics import Comparison, Summary, compare, summary
 from fedlease.report.table_notes import notes_of
 
@@ -98,10 +98,10 @@ def make_table(
     reference = _reference(parts, rows, against)
     experts = any(record.get("allocation") for part in parts for record in _records(part))
     sections = tuple(_section(part, reference, experts) for part in parts)
-    name = metric_title(next(_records(parts[0])))
+    name = capital(score_title(record for part in parts for record in _records(part)))
     runners_up = [section.runner_up for section in sections]
     notes = notes_of(parts, entries, reference, [_comparisons(s) for s in sections], runners_up, waiting)
-    return Table(title or f"Test {name} (%)", rows, sections, notes)
+    return Table(title or f"{name} (%)", rows, sections, notes)
 
 
 def _records(part: Part) -> Iterator[Record]:

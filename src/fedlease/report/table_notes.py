@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fedlease.report.gather import Part, Row, described, is_complete
-from fedlease.report.records import Entry, Record, metric_title
+from fedlease.report.records import Entry, Record, capital, held_out, score_title
 from fedlease.report.settings import settings_of
 from fedlease.report.statistics import Comparison
 from fedlease.report.summary import last_scored
@@ -45,6 +45,7 @@ def notes_of(
             notes.append(f"{section}{_best(runner_up)}")
     if any(c.p is not None for c in [*(c for rows in compared for c in rows), *runners_up] if c):
         notes.append(OPTIMISTIC)
+    notes += _held_out(parts)
     for part in parts:
         notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_ways(part), *_work(part)]
     left_out = [described(entry) for entry in entries if not is_complete(entry)]
@@ -65,11 +66,25 @@ def p_words(p: float | None) -> str:
 def _measured(parts: Sequence[Part]) -> str:
     records = [r for part in parts for row in part.rows.values() for r in row.records.values()]
     seeds = sorted({seed for part in parts for row in part.rows.values() for seed in row.records})
-    what = f"Test {metric_title(records[0])} in percent after the last scored round, mean over clients"
+    what = f"{capital(score_title(records))} in percent after the last scored round, mean over clients"
     if len(seeds) == 1:
         return f"{what}; seed {seeds[0]}."
     listed = ", ".join(map(str, seeds))
     return f"{what}, then over seeds {listed}; ± is the sample standard deviation over seeds."
+
+
+def _held_out(parts: Sequence[Part]) -> list[str]:
+    """Which runs are scored on rows of another kind than the rest."""
+    said, tested = [], 0
+    for part in parts:
+        for name, row in part.rows.items():
+            seeds = [seed for seed, record in row.records.items() if held_out(record)]
+            tested += len(row.records) - len(seeds)
+            where = f" {part.name}" if part.name else ""
+            said += [f"{name}{where} seed {seed}" for seed in seeds]
+    if not said or not tested:
+        return []
+    return [f"Note: scored on held-out training rows, and the others on test rows: {', '.join(said)}."]
 
 
 def _counts(rows: Sequence[Comparison]) -> str:

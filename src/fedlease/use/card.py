@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedlease import __version__
 from fedlease.core.protocols import ClientId
+from fedlease.report.records import scored_rows
 from fedlease.training.models import KNOWN, known_as
 from fedlease.use.finished import Finished
 
@@ -108,7 +109,7 @@ def _clients(finished: Finished) -> str:
     if allocation is not None:
         experts = allocation.owners
     lines = [
-        f"| client | training rows | test rows | labels | expert | {metric} |",
+        f"| client | training rows | {scored_rows(record)} | labels | expert | {metric} |",
         "|---|---|---|---|---|---|",
     ]
     for client, facts in sorted(record["clients"].items()):

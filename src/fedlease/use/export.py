@@ -15,6 +15,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import write_bytes, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import select
+from fedlease.report.records import scored_rows
 from fedlease.training.models import known_as
 from fedlease.training.site import TorchSite
 from fedlease.use.card import Subject, card
@@ -41,9 +42,10 @@ class Exported:
         form: one of `FORMS`.
         rank: of each LoRA in it; for ``fedlease`` of each expert.
         metric: the name of the main score.
-        trained, exported: all scores on the client's test rows, of the model as it was trained and of what
-            was written; empty where both are the same function, so that nothing was to be measured.
+        trained, exported: all scores on the rows the client is scored on, of the model as it was trained and
+            of what was written; empty where both are the same function, so that nothing was to be measured.
         lost: for a folded LoRA, the share of the fitted update's norm that its rank cuts off.
+        rows: what those rows are.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Exported:
     trained: Mapping[str, float]
     exported: Mapping[str, float]
     lost: float = 0.0
+    rows: str = "test rows"
 
     @property
     def sentence(self) -> str:
@@ -62,7 +65,7 @@ class Exported:
         before, after = self.trained[self.metric], self.exported[self.metric]
         share = f", {100 * after / before:.1f} % of it" if before else ""
         return (
-            f"{self.metric} on the client's test rows: {100 * before:.1f} % with the model as trained, "
+            f"{self.metric} on the client's {self.rows}: {100 * before:.1f} % with the model as trained, "
             f"{100 * after:.1f} % with this one LoRA of rank {self.rank}{share}. "
             f"Its rank cuts off {100 * self.lost:.2f} % of the fitted update's norm."
         )
@@ -164,4 +167,5 @@ def _written(
         site.score(model),
         site.score(folded.model),
         folded.lost,
+        scored_rows(finished.record),
     )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fedlease.report.canvas import PAGE, bare, filling, grow, legend_columns, name_places, new_figure
-from fedlease.report.records import metric_title
+from fedlease.report.records import score_title
 from fedlease.report.series import Measure, Series, measure, same_clients
 
 AVERAGE = "average"
@@ -61,8 +61,8 @@ def bars_figure(drawn: Sequence[Series], by_client: bool = False) -> Figure:
         axis.axis("off")
     grow(figure, lines * max(more))
     figure.supxlabel("client" if _of_clients(drawn, panels.values()) else "group of clients", fontsize=8.5)
-    names = sorted({metric_title(one.record) for one in drawn})
-    figure.supylabel(f"test {' or '.join(names)} (%)" + (f", from {lowest}" if lowest else ""), fontsize=8.5)
+    name = score_title(run.record for one in drawn for run in one.runs)
+    figure.supylabel(f"{name} (%)" + (f", from {lowest}" if lowest else ""), fontsize=8.5)
     _legend(figure, rows, width)
     return figure
 

@@ -11,7 +11,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.report.canvas import MARKERS, PAGE, bare, color_of, grow, legend_columns, new_figure
 from fedlease.report.figures.heat import in_groups, name_clients
 from fedlease.report.figures.registry import Picture
-from fedlease.report.records import Entry, metric_title
+from fedlease.report.records import Entry, score_title
 from fedlease.report.series import Series, measure, same_clients, series
 
 BEST = "best k"
@@ -36,7 +36,7 @@ def draw(entries: Sequence[Entry]) -> Figure:
     for span in spans[1:]:
         axes.axvline(span.start - 0.5, color="#BBBBBB", linewidth=0.8)
     axes.set_xlim(-0.5, len(clients) - 0.5)
-    axes.set_ylabel(f"test {metric_title(drawn[0].record)} (%)")
+    axes.set_ylabel(f"{score_title(run.record for one in drawn for run in one.runs)} (%)")
     axes.grid(axis="y", alpha=0.3)
     bare(axes)
     marks, names = axes.get_legend_handles_labels()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fedlease.report.canvas import MARKERS, bare, color_of, legend_columns, new_figure
 from fedlease.report.figures.registry import Picture
-from fedlease.report.records import Entry, metric_title
+from fedlease.report.records import Entry, score_title
 from fedlease.report.series import measure, same_clients, series
 
 
@@ -37,7 +37,7 @@ def draw(entries: Sequence[Entry]) -> Figure:
         )
     axes.set_xticks(sorted({int(one.section[4:]) for one in drawn}))
     axes.set_xlabel("local epochs E in a round")
-    axes.set_ylabel(f"average test {metric_title(drawn[0].record)} (%)")
+    axes.set_ylabel(f"average {score_title(run.record for one in drawn for run in one.runs)} (%)")
     axes.grid(alpha=0.3)
     axes.margins(0.06)
     bare(axes)

@@ -11,7 +11,7 @@ from fedlease.report.page.markup import Child, Html, tag
 from fedlease.report.page.parts import NONE, Column, both, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import capital, metric, owners, scored
+from fedlease.report.records import capital, metric, owners, scored, scored_rows
 
 
 def make(report: Report) -> Html:
@@ -46,7 +46,8 @@ def _table(run: Shown) -> Html:
         client: [(float(found.round), found.scores[client]) for found in rounds if client in found.scores]
         for client in record["clients"]
     }
-    heads = ["group", "training rows", "test rows", "expert", "loss", f"{run.metric} %", "best %", "by round"]
+    heads = ["group", "training rows", scored_rows(record), "expert", "loss"]
+    heads += [f"{run.metric} %", "best %", "by round"]
     columns = [
         Column("client", number=False),
         Column(heads[0], number=False),

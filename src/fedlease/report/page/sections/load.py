@@ -14,7 +14,7 @@ from fedlease.report.page.parts import NONE, Column, both, figure, paragraph, ta
 from fedlease.report.page.registry import Section
 from fedlease.report.page.sections.experts import routed
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import owners
+from fedlease.report.records import owners, scored_rows
 from fedlease.report.routing import load, most_experts
 
 MOST_BARS = 96
@@ -35,8 +35,8 @@ def _one(run: Shown) -> Html:
     owner = owners(run.record)
     caption = f"{run.name}: load of each expert"
     said = paragraph(
-        "Shares are those of the mean weights on the first test rows of each client, rescaled to 1, over all "
-        "adapted modules alike."
+        f"Shares are those of the mean weights on the first {scored_rows(run.record)} of each client, "
+        "rescaled to 1, over all adapted modules alike."
     )
     title = "Share of each expert in what a client uses"
     return both(

@@ -9,7 +9,7 @@ from fedlease.report.page.markup import Html, tag
 from fedlease.report.page.parts import both, counted, listed, paragraph, some
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
-from fedlease.report.records import Record, metric
+from fedlease.report.records import Record, metric, scored_rows
 
 
 def make(report: Report) -> Html:
@@ -70,7 +70,8 @@ def _rows(record: Record) -> Iterator[str]:
     clients: dict[str, dict[str, Any]] = record["clients"]
     shared = [client for client, facts in clients.items() if facts.get("shared_test_rows")]
     if shared:
-        yield f"Some test rows are shared with other clients, as the data set has too few: {some(shared)}."
+        rows = f"Some {scored_rows(record)} are shared with other clients"
+        yield f"{rows}, as the data set has too few: {some(shared)}."
     for kind, words in (("train", "training"), ("test", "test")):
         cut = {
             c: facts["cut_rows"][kind] for c, facts in clients.items() if facts.get("cut_rows", {}).get(kind)

@@ -11,7 +11,7 @@ from fedlease.report.page.parts import NONE, Column, both, counted, details, gri
 from fedlease.report.page.registry import Section
 from fedlease.report.page.sections.time import duration
 from fedlease.report.page.shown import Report, Shown, key
-from fedlease.report.records import groups
+from fedlease.report.records import groups, scored_rows
 from fedlease.report.summary import human, total_bytes, total_seconds
 
 
@@ -113,9 +113,8 @@ def _plain(value: Any) -> bool:
 
 
 def _scored_on(spec: dict[str, Any]) -> str:
-    held_out = spec.get("data", {}).get("held_out")
     every = spec.get("score_every", 1)
-    rows = "rows held out of the training rows" if held_out else "test rows"
+    rows = scored_rows({"spec": spec})
     return rows if every == 1 else f"{rows}, every {every} rounds"
 
 
