@@ -55,6 +55,17 @@ def test_clients_without_a_score_are_named(entry: Any) -> None:
     assert "without blue-0, blue-1, red-0, red-1" in said(silent, "not every client")
 
 
+def test_clients_that_share_test_rows_are_told(entry: Any) -> None:
+    runs = [entry("FedIT", 0, [0.5] * 4), entry("FFA", 0, [0.6, 0.6, 0.5, 0.7])]
+    assert not [note for note in make_table(runs).notes if "test rows" in note]
+    for client in ("blue-0", "blue-1"):
+        runs[1].record["clients"][client]["shared_test_rows"] = True
+    assert said(make_table(runs), "test rows") == (
+        "Note: clients that share test rows with others, so that their scores are not independent: "
+        "blue (2 of 2)."
+    )
+
+
 def test_rows_of_plain_runs_tell_the_settings_that_differ(entry: Any) -> None:
     def run(name: str, folder: int, **settings: Any) -> Entry:
         made = entry(name, 0, [0.5] * 4, method=name)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fedlease.report.gather import Part, Row, described, is_complete
-from fedlease.report.records import Entry, Record, capital, held_out, score_title
+from fedlease.report.records import Entry, Record, capital, held_out, score_title, scored_rows
 from fedlease.report.settings import settings_of
 from fedlease.report.statistics import Comparison
 from fedlease.report.summary import last_scored
@@ -47,7 +47,8 @@ def notes_of(
         notes.append(OPTIMISTIC)
     notes += _held_out(parts)
     for part in parts:
-        notes += [*_seeds_missing(part), *_unscored(part), *_rounds(part), *_ways(part), *_work(part)]
+        notes += [*_shared(part), *_seeds_missing(part), *_unscored(part), *_rounds(part)]
+        notes += [*_ways(part), *_work(part)]
     left_out = [described(entry) for entry in entries if not is_complete(entry)]
     if left_out:
         notes.append(f"Left out, not complete: {'; '.join(left_out)}.")
@@ -119,6 +120,23 @@ def _seeds_missing(part: Part) -> list[str]:
     if not said:
         return []
     return [f"{_start(part)}seeds missing: {'; '.join(said)}. Rows are compared over the seeds both have."]
+
+
+def _shared(part: Part) -> list[str]:
+    """Groups whose clients share test rows with others, in any run."""
+    records = [record for row in part.rows.values() for record in row.records.values()]
+    sharing = {
+        client
+        for record in records
+        for client, facts in record["clients"].items()
+        if facts.get("shared_test_rows")
+    }
+    counts = {name: sum(client in sharing for client in members) for name, members in part.groups.items()}
+    said = [f"{name} ({count} of {len(part.groups[name])})" for name, count in counts.items() if count]
+    if not said:
+        return []
+    rows = f"{scored_rows(records[0])} with others, so that their scores are not independent"
+    return [f"{_start(part)}clients that share {rows}: {', '.join(said)}."]
 
 
 def _unscored(part: Part) -> list[str]:
