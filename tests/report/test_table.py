@@ -9,7 +9,10 @@ import pytest
 from cells import FEDIT, LEASE, cell, said, titles
 from scipy import stats
 
+from fedlease.algorithms.fedlease import FedLease
+from fedlease.algorithms.registry import methods
 from fedlease.core.errors import FedLeaseError
+from fedlease.report.gather import FEDLEASE
 from fedlease.report.records import Entry
 from fedlease.report.table import Cell, make_table
 
@@ -149,6 +152,19 @@ def test_the_best_row_is_compared_with_the_best_of_another_method(entry: Any) ->
         f"p = {p:.3f} (4 pairs of 1 seed)."
     )
     assert make_table(runs[2:]).sections[0].runner_up is None
+
+
+def test_an_expert_a_client_and_methods_of_others_are_no_fedlease(entry: Any) -> None:
+    assert {name for name, method in methods().items() if method.make is FedLease} == set(FEDLEASE)
+    single = entry("Single", 0, [0.5, 0.5, 0.5, 0.6])
+    best = entry("FedLEASE", 0, [0.7, 0.75, 0.8, 0.7], method="fedlease")
+    alone = entry("Individual", 0, [0.6, 0.65, 0.6, 0.6], method="fedlease")
+    alone.record["spec"]["method"]["experts"] = "clients"
+    plugin = entry("FedLEASE+", 0, [0.6, 0.65, 0.6, 0.7], method="fedlease_plus")
+    for other in (alone, plugin):
+        found = make_table([single, best, other]).sections[0].runner_up
+        assert found is not None
+        assert (found.row, found.against) == ("FedLEASE", other.row)
 
 
 def test_the_row_of_reference(entry: Any) -> None:
