@@ -121,6 +121,16 @@ def test_runs_in_different_number_formats_are_told_apart(entry: Any) -> None:
     assert not [note for note in make_table(runs).notes if "number formats" in note]
 
 
+def test_runs_of_different_versions_of_fedlease_are_told(entry: Any) -> None:
+    runs = [entry("FedIT", 0, [0.5] * 4), entry("FFA", 0, [0.6] * 4), entry("FFA", 1, [0.6] * 4)]
+    for run, version in zip(runs, ("0.1.0", "0.2.0", "0.1.0"), strict=True):
+        run.record["versions"] = {"fedlease": version, "torch": "2"}
+    assert said(make_table(runs), "versions") == (
+        "Note: runs are of different versions of fedlease: FedIT 0.1.0, FFA 0.1.0 and 0.2.0."
+    )
+    assert not [note for note in make_table(runs[::2]).notes if "versions" in note]
+
+
 def test_sections_have_their_own_columns(entry: Any) -> None:
     other = entry("FedIT", 0, [0.5] * 4, "most")
     other.record["clients"]["blue-0"]["group"] = "green"

@@ -171,6 +171,7 @@ def _ways(part: Part) -> list[str]:
         *_differing(part, "runs are in different number formats", _format),
         *_differing(part, "base models are quantised differently", _quantised),
         *_differing(part, "messages cross in different forms", _wire),
+        *_differing(part, "runs are of different versions of fedlease", _version),
     ]
 
 
@@ -197,6 +198,11 @@ def _quantised(record: Record) -> str:
 
 def _wire(record: Record) -> str:
     return str(settings_of(record)["exchange.wire"])
+
+
+def _version(record: Record) -> str | None:
+    found = record.get("versions", {}).get("fedlease")
+    return None if found is None else str(found)
 
 
 def _work(part: Part) -> list[str]:
