@@ -22,7 +22,8 @@ def run_of(tmp_path: Path) -> Callable[..., Run]:
     def make(*metrics: dict[str, Any], **facts: Any) -> Run:
         rounds = [{"round": number, "metrics": scores} for number, scores in enumerate(metrics, start=1)]
         write_json(tmp_path / "spec.json", {"format": FORMAT})
-        always = {"format": FORMAT, "spec": {}, "clients": {}, "status": "running", "versions": {}}
+        spec = {"method": {"name": "fedit"}, "rounds": 9, "clients": []}
+        always = {"format": FORMAT, "spec": spec, "clients": {}, "status": "running", "versions": {}}
         write_json(tmp_path / "record.json", {**always, "rounds": rounds, **facts})
         return Run(tmp_path)
 
@@ -79,3 +80,33 @@ def test_a_folder_holds_the_run_of_a_spec(tmp_path: Path, changes: dict[str, Any
 def test_a_folder_without_a_run_is_said(tmp_path: Path, spec_of: Any) -> None:
     with pytest.raises(FedLeaseError, match="not the folder of a run"):
         same_spec(tmp_path, make_spec(spec_of()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"spec": {}}, "it has no spec.method.name"),
+        ({"spec": {"method": "fedit", "rounds": 3, "clients": []}}, "it has no spec.method.name"),
+        ({"spec": {"method": {"name": "fedit"}, "clients": []}}, "it has no spec.rounds"),
+        ({"rounds": 3}, "its rounds is not a list"),
+        ({"clients": []}, "its clients is not a table"),
+    ],
+)
+def test_a_damaged_record_is_said_in_one_line(
+    command: Any, run_of: Any, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    run_of({}, **changes)
+    for name in ("table", "show", "report"):
+        code, shown, complaint = command(name, tmp_path)
+        assert (code, shown) == (2, "")
+        assert complaint == f"fedlease: {tmp_path / 'record.json'} is damaged: {says}; remove the run\n"
+
+
+@pytest.mark.parametrize("part", ["plan", "model"])
+def test_a_record_that_lacks_what_show_prints(command: Any, run_of: Any, tmp_path: Path, part: str) -> None:
+    told = {"model": {"path": "m"}, "plan": dict.fromkeys(("precision", "attention", "threads", "device"), 1)}
+    spec = {"name": "a", "method": {"name": "fedit"}, "rounds": 1, "clients": []}
+    run_of(spec=spec, seed=0, **{key: value for key, value in told.items() if key != part})
+    code, shown, complaint = command("show", tmp_path)
+    assert (code, shown, complaint.count("\n")) == (2, "", 1)
+    assert f"{tmp_path}: the record is damaged, or of another version: KeyError '{part}'" in complaint

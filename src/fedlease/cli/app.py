@@ -90,9 +90,14 @@ def show(
     from fedlease.report.summary import comparison, run_report
 
     records = [Run(folder).record for folder in folders]
-    console().print(run_report(records[0]) if len(records) == 1 else comparison(records))
-    if picture is not None:
-        rounds_figure(records, picture)
+    try:
+        console().print(run_report(records[0]) if len(records) == 1 else comparison(records))
+        if picture is not None:
+            rounds_figure(records, picture)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        why = " ".join(f"{type(error).__name__} {error}".split())
+        named = ", ".join(map(str, folders))
+        raise FedLeaseError(f"{named}: the record is damaged, or of another version: {why}") from error
 
 
 @app.command()

@@ -32,6 +32,7 @@ from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
 from fedlease.engines.shelf import Shelf
 from fedlease.experiments import heartbeat
+from fedlease.experiments.damage import ASKED, RECORDED, damage
 from fedlease.experiments.holdings import Holdings
 from fedlease.experiments.keepings import Keepings
 from fedlease.experiments.lock import NAME as LOCK
@@ -49,9 +50,6 @@ ELSEWHERE = "elsewhere"
 
 BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS, ELSEWHERE)
 """What a run may leave that was stopped before its first checkpoint."""
-
-KEYS = ("spec", "clients", "status", "rounds", "versions")
-"""What every record has; the first two are in spec.json as well."""
 
 
 @dataclass
@@ -218,9 +216,9 @@ class Store:
             raise FedLeaseError(
                 f"{self.folder / name} has format {found}; fedlease {__version__} reads {FORMAT}"
             )
-        missing = [key for key in (KEYS if name == "record.json" else KEYS[:2]) if key not in value]
-        if missing:
-            raise FedLeaseError(f"{self.folder / name} is damaged: it has no {missing[0]}; remove the run")
+        wrong = damage(value, RECORDED if name == "record.json" else ASKED)
+        if wrong is not None:
+            raise FedLeaseError(f"{self.folder / name} is damaged: {wrong}; remove the run")
         return dict(value)
 
     def write_record(self, status: str, history: History, facts: Mapping[str, Any]) -> None:
