@@ -117,3 +117,13 @@ def test_experts_are_listed_with_their_clients_and_the_reason() -> None:
         not in shown(summary.allocation_text({"allocation": {**allocation, "scores": {}}}) or "")[0]
     )
     assert summary.allocation_text({}) is None
+
+
+def test_rows_that_were_cut_are_told(record: Any) -> None:
+    made = record([0.5] * 4)
+    assert "cut" not in shown(summary.run_report(made))[0]
+    made["clients"]["red-1"]["cut_rows"] = {"train": 3, "test": 0}
+    made["clients"]["blue-0"]["cut_rows"] = {"train": 1, "test": 2}
+    text = shown(summary.run_report(made))[0]
+    assert "Training rows cut, longer than the model's max_length: red-1 3, blue-0 1." in text
+    assert "Test rows cut, longer than the model's max_length: blue-0 2." in text

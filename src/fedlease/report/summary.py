@@ -21,6 +21,7 @@ from fedlease.report.records import (
     scored,
     scored_rows,
 )
+from fedlease.report.words import cut_rows
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -166,7 +167,7 @@ def run_report(record: Record) -> Group:
     how = f"{form}, {plan['attention']} attention, {plan['threads']} threads on {plan['device']}"
     pieces: list[RenderableType] = [head, Text(f"{record['model']['path']} in {how} ({plan['why']})")]
     allocation = allocation_text(record)
-    pieces += [client_table(record), *([allocation] if allocation else [])]
+    pieces += [client_table(record), *map(Text, cut_rows(record)), *([allocation] if allocation else [])]
     return Group(*pieces, accuracy_table([record]), cost_table([record]))
 
 

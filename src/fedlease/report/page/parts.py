@@ -128,13 +128,6 @@ def both(*parts: Child) -> Html:
     return join(parts)
 
 
-def some(names: Sequence[str], most: int = 8) -> str:
-    """Names in a sentence: ``a, b and 3 more``."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
-
-
 def counted(number: int, what: str) -> str:
     """``1 client``, ``2 clients``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -19,12 +19,12 @@ from fedlease.report.page.parts import (
     details,
     figure,
     paragraph,
-    some,
     table,
 )
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
 from fedlease.report.records import Record, owners
+from fedlease.report.words import some
 
 
 def make(report: Report) -> Html | None:

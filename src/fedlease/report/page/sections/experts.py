@@ -10,10 +10,11 @@ import numpy as np
 from fedlease.report.figures.heat import in_groups
 from fedlease.report.page.charts.heat import Matrix, layer_map, scale_bar
 from fedlease.report.page.markup import Html, tag
-from fedlease.report.page.parts import NONE, Column, both, details, figure, paragraph, some, table
+from fedlease.report.page.parts import NONE, Column, both, details, figure, paragraph, table
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
 from fedlease.report.routing import Used, by_layer, most_experts
+from fedlease.report.words import some
 
 
 class Map(NamedTuple):

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedlease.report.page.markup import Html, tag
-from fedlease.report.page.parts import both, counted, listed, paragraph, some
+from fedlease.report.page.parts import both, counted, listed, paragraph
 from fedlease.report.page.registry import Section
 from fedlease.report.page.shown import Report, Shown
 from fedlease.report.records import Record, metric, scored_rows
+from fedlease.report.words import cut_rows, some
 
 
 def make(report: Report) -> Html:
@@ -72,13 +73,7 @@ def _rows(record: Record) -> Iterator[str]:
     if shared:
         rows = f"Some {scored_rows(record)} are shared with other clients"
         yield f"{rows}, as the data set has too few: {some(shared)}."
-    for kind, words in (("train", "training"), ("test", "test")):
-        cut = {
-            c: facts["cut_rows"][kind] for c, facts in clients.items() if facts.get("cut_rows", {}).get(kind)
-        }
-        if cut:
-            said = some([f"{client} {number}" for client, number in cut.items()])
-            yield f"{words.capitalize()} rows cut, longer than the model's max_length: {said}."
+    yield from cut_rows(record)
 
 
 def _untold(run: Shown) -> Iterator[str]:
