@@ -117,6 +117,12 @@ def _without_linkage(folder: Path) -> None:
     write_json(folder / "record.json", record)
 
 
+def _without_name(folder: Path) -> None:
+    record = read_json(folder / "record.json")
+    del record["spec"]["name"]
+    write_json(folder / "record.json", record)
+
+
 def _no_round(folder: Path) -> None:
     (folder / "record.json").unlink()
 
@@ -127,6 +133,7 @@ def _no_round(folder: Path) -> None:
         (_other_format, "record.json has format 99; fedlease"),
         (_cut, "record.json is not valid JSON"),
         (_without_linkage, "the record is damaged: KeyError 'linkage'"),
+        (_without_name, "the record is damaged: KeyError 'name'"),
         (_no_round, "was stopped before its first round"),
     ],
 )
@@ -146,6 +153,17 @@ def test_places_that_cannot_be(command: Any, run: Path, tmp_path: Path) -> None:
     assert "not the folder of a run" in command(tmp_path / "nowhere")[2]
     write_manifest(tmp_path, Manifest("table1", "small", "", [Place("FedIT", "", 0, "nowhere")]))
     assert "no run has a record yet (FedIT seed 0" in command(tmp_path)[2]
+
+
+def test_what_is_no_run_is_left_out_of_many(command: Any, run: Path) -> None:
+    (run.parent / "notes.json").write_text("{}")
+    code, shown, complaint = command(run.parent / "notes.json", run, run.parent)
+    assert code == 0
+    assert "report of 1 run: " in shown
+    assert complaint.splitlines() == [
+        f"note: left out: {run.parent / 'notes.json'} is not the folder of a run or of a sweep",
+        f"note: left out: {run.parent} is not the folder of a run or of a sweep, but holds some: name {run}",
+    ]
 
 
 def test_runs_that_were_made(command: Any, spec_of: Any, tmp_path: Path) -> None:

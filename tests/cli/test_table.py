@@ -118,6 +118,31 @@ def test_failures_are_one_line(table: Any, tmp_path: Path, arguments: tuple[str,
     assert says in complaint
 
 
+def test_what_is_no_run_is_left_out_of_many(table: Any, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    make_run(runs / "a", "fedit", [0.5, 0.5, 0.6])
+    make_run(runs / "demo" / "b", "ffa_lora", [0.5, 0.6, 0.9])
+    (runs / "begun").mkdir()
+    write_json(runs / "begun" / "spec.json", {"format": FORMAT})
+    write_json(runs / "allocation.json", {})
+    every = sorted(path.relative_to(tmp_path) for path in runs.iterdir())
+    told = (
+        "note: left out: runs/allocation.json is not the folder of a run or of a sweep\n"
+        "note: left out: runs/begun has no record.json: the run was stopped before its first round\n"
+        "note: left out: runs/demo is not the folder of a run or of a sweep, but holds some: "
+        "name runs/demo/b\n"
+    )
+    code, shown, complaint = table(*every)
+    assert (code, complaint) == (0, told)
+    assert shown == table("runs/a")[1]
+    code, _, complaint = table("runs/allocation.json", "runs/demo")
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert complaint.endswith("but holds some: name runs/demo/b\n")
+    code, _, complaint = table("runs/a", "runs/typo")
+    assert code == 2
+    assert "runs/typo is not the folder of a run" in complaint
+
+
 def test_real_records_have_all_a_table_asks(table: Any, spec_of: Any, tmp_path: Path) -> None:
     for name in ("fedit", "fedlease"):
         fedlease.run(spec_of(method={"name": name, "rank": 2}, rounds=4), tmp_path / name)

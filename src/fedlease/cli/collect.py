@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from os.path import normpath
 from pathlib import Path
 
+from fedlease.core.errors import FedLeaseError
 from fedlease.experiments.jobs import DIVERGED
+from fedlease.experiments.manifest import NAME as MANIFEST
 from fedlease.experiments.manifest import read_manifest
 from fedlease.experiments.results import Run
 from fedlease.report.records import Entry, label
+from fedlease.report.words import some
+
+
+def chosen(paths: Sequence[Path]) -> list[Path]:
+    """Return the runs and sweeps among paths such as ``runs/*`` names; a line on stderr for every other.
+
+    Raises:
+        FedLeaseError: there is none among them.
+    """
+    reasons = {path: _no_run(path) for path in paths}
+    found = [path for path in paths if reasons[path] is None]
+    left_out = [f"{path} {reason}" for path, reason in reasons.items() if reason is not None]
+    if not found:
+        raise FedLeaseError("; ".join(left_out))
+    for line in left_out:
+        print(f"note: left out: {line}", file=sys.stderr)
+    return found
+
+
+def _no_run(path: Path) -> str | None:
+    """Why a path has nothing to show; None for runs, sweeps, and what is not there and was meant to be."""
+    if not path.exists() or (path / MANIFEST).is_file() or (path / "record.json").is_file():
+        return None
+    if (path / "spec.json").is_file():
+        return "has no record.json: the run was stopped before its first round"
+    inside = sorted({str(file.parent) for name in ("spec.json", MANIFEST) for file in path.glob(f"*/{name}")})
+    holds = f", but holds some: name {some(inside, 4)}" if inside else ""
+    return f"is not the folder of a run or of a sweep{holds}"
 
 
 def collect(folders: Sequence[Path]) -> list[Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedlease.cli.collect import collect, waiting
+from fedlease.cli.collect import chosen, collect, waiting
 from fedlease.core.errors import FedLeaseError
 from fedlease.report.canvas import FORMATS
 from fedlease.report.figures.registry import Picture, find
@@ -28,7 +28,8 @@ def draw_figure(screen: Console, name: str, folders: Sequence[Path], out: Path |
     Raises:
         FedLeaseError: no such figure, runs it cannot be drawn from, or a place that cannot be written.
     """
-    pictures, found = find(name), collect(folders)
+    pictures, folders = find(name), chosen(folders)
+    found = collect(folders)
     entries = [entry for entry in found if is_complete(entry)]
     going = [described(entry) for entry in found if not is_complete(entry)]
     going += [f"{run}: not begun" for run in waiting(folders)]

@@ -22,14 +22,14 @@ def report(
 ) -> None:
     """Write runs as one HTML page that needs no network: scores, clients, experts, costs, what is missing."""
     from fedlease import __version__
-    from fedlease.cli.collect import collect, title_of, waiting
+    from fedlease.cli.collect import chosen, collect, title_of, waiting
     from fedlease.core.files import write_bytes
     from fedlease.report.gather import described, is_complete
     from fedlease.report.page import make_page
 
     place = out / NAME if out.is_dir() else out
     _check_free(place, force)
-    different = list({folder.resolve(): folder for folder in folders}.values())
+    different = list({folder.resolve(): folder for folder in chosen(folders)}.values())
     entries, begun = collect(different), waiting(different)
     if not entries:
         raise FedLeaseError(f"there is no report: no run has a record yet ({'; '.join(begun)})")

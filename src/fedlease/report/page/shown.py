@@ -146,6 +146,7 @@ def report_of(entries: Sequence[Entry], title: str = "", waiting: Sequence[str] 
     for entry in entries:
         with Shown("", "", 0, entry).reading():
             told_apart([entry])
+            str(entry.record["spec"]["name"])
             groups(entry.record)
             scored(entry.record)
     told = told_apart(entries)
