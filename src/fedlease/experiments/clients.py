@@ -31,8 +31,7 @@ class Table(BaseModel):
 
 
 ANYWHERE = {"name", "count", "task", "train_rows", "test_rows", "split"}
-COLUMNS = {"classification": {"text", "label", "labels"}, "generation": {"prompt", "answer", "messages"}}
-"""Which keys of a client name columns, by its task."""
+GENERATION = TASKS["generation"].columns
 ONLY_WITH: Mapping[str, set[str]] = {
     "data": set(),
     "train": {"test"},
@@ -58,7 +57,7 @@ class ClientSpec(Table):
             to be written.
         messages: for generation too: the column of a chat, a list of ``{role, content}`` that ends with the
             assistant's answer.
-        task: ``classification`` or ``generation``; it follows from the data or the columns.
+        task: one of `TASKS`; ``classification`` or ``generation`` follow from the data or the columns.
         train_rows, test_rows: rows for each client; None is an equal share of all.
         split: how the training rows of ``count`` clients differ in labels or number, see `splits`.
     """
@@ -91,7 +90,7 @@ class ClientSpec(Table):
         data = given.get("data")
         names = [data] if isinstance(data, str) else data if isinstance(data, list | tuple) else []
         named = any(isinstance(n, str) and n in CATALOG and CATALOG[n].generates for n in names)
-        generates = named or any(given.get(key) for key in COLUMNS["generation"])
+        generates = named or any(given.get(key) for key in GENERATION)
         return {**given, "task": "generation"} if generates else given
 
     @field_validator("task")
@@ -118,8 +117,8 @@ class ClientSpec(Table):
     def _split_fits(self) -> ClientSpec:
         if self.split is None:
             return self
-        if self.task == "generation" and not isinstance(self.split, Quantity):
-            raise ValueError(f"split by {self.split.by} is by labels, and generation has none: use quantity")
+        if "label" not in TASKS[self.task].columns and not isinstance(self.split, Quantity):
+            raise ValueError(f"split by {self.split.by} is by labels, and {self.task} has none: use quantity")
         if self.count is None:
             raise ValueError("split divides rows among the clients of a group: it needs count")
         try:
@@ -139,10 +138,10 @@ class ClientSpec(Table):
         place = places[0]
         fields = type(self).model_fields
         said = {key for key in self.model_fields_set if getattr(self, key) != fields[key].default}
-        columns = set() if place == "data" else COLUMNS[self.task]
+        columns = set() if place == "data" else set(TASKS[self.task].columns)
         stray = sorted(said - ANYWHERE - {place} - ONLY_WITH[place] - columns)
         if stray:
-            of_other = place != "data" and any(stray[0] in keys for keys in COLUMNS.values())
+            of_other = place != "data" and any(stray[0] in task.columns for task in TASKS.values())
             raise ValueError(
                 f"{stray[0]} means nothing beside {self.task if of_other else place}: leave it out"
             )
@@ -152,22 +151,23 @@ class ClientSpec(Table):
         return self
 
     def _check_columns(self, place: str) -> None:
+        task = TASKS[self.task]
         if place == "data":
             for name in self.names:
-                if name in CATALOG and CATALOG[name].generates != (self.task == "generation"):
+                if name in CATALOG and CATALOG[name].generates != ("prompt" in task.columns):
                     rows = "prompts and answers" if CATALOG[name].generates else "texts and labels"
                     raise ValueError(f"{name} has {rows}, and the client's task is {self.task}")
-        elif self.task == "generation":
-            if bool(self.prompt) == bool(self.messages) or bool(self.prompt) != (self.answer is not None):
-                raise ValueError("generation needs the columns prompt and answer, or messages")
-        elif len(self.text) not in (1, 2):
-            raise ValueError("text must name one or two columns")
+            return
+        try:
+            task.check_columns({key: getattr(self, key) for key in task.columns})
+        except FedLeaseError as error:
+            raise ValueError(str(error)) from error
 
     @model_serializer(mode="wrap")
     def _told(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave keys of generation out where they say nothing: records are those of versions without them."""
         told: dict[str, Any] = write(self)
-        return {key: value for key, value in told.items() if value or key not in COLUMNS["generation"]}
+        return {key: value for key, value in told.items() if value or key not in GENERATION}
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +76,13 @@ class Task(Protocol):
     @property
     def metric(self) -> str:
         """The score that tables show."""
+
+    @property
+    def columns(self) -> Collection[str]:
+        """The keys of a client in a specification that name the columns of its rows."""
+
+    def check_columns(self, named: Mapping[str, Any]) -> None:
+        """Refuse, by a `FedLeaseError`, what a client with data of its own says under these keys."""
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int) -> Encoded:
         """Tokenise the rows, none longer than ``max_length`` tokens."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,21 @@ from fedlease.tasks.inference import Inference
 metric = "accuracy"
 """The score that tables show."""
 
+columns = ("text", "label", "labels")
+"""The keys of a client in a specification that name the columns of its rows."""
+
 SHORTEST = 8
 """The least room for a row: below it a pair's special tokens leave too little for the texts."""
+
+
+def check_columns(named: Mapping[str, Any]) -> None:
+    """Check what a client says of its columns.
+
+    Raises:
+        FedLeaseError: not one or two columns with text.
+    """
+    if len(named["text"]) not in (1, 2):
+        raise FedLeaseError("text must name one or two columns")
 
 
 def encode(

@@ -30,11 +30,13 @@ class Generation:
     Attributes:
         template: what stands around a prompt: ``"alpaca"``, ``"chat"`` (the tokenizer's), or a text with
             ``{prompt}`` in it.
+        columns: the keys of a client in a specification that name the columns of its rows.
         max_new_tokens: most tokens of an answer that are written when clients are scored.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    columns: ClassVar[tuple[str, ...]] = ("prompt", "answer", "messages")
     template: str = "alpaca"
     max_new_tokens: int = 64
 
@@ -47,6 +49,16 @@ class Generation:
     def metric(self) -> str:
         """The score that tables show."""
         return "rouge1"
+
+    def check_columns(self, named: Mapping[str, Any]) -> None:
+        """Check what a client says of its columns.
+
+        Raises:
+            FedLeaseError: neither a prompt with its answer nor a chat, or both.
+        """
+        prompt, messages = bool(named["prompt"]), bool(named["messages"])
+        if prompt == messages or prompt != (named["answer"] is not None):
+            raise FedLeaseError("generation needs the columns prompt and answer, or messages")
 
     def encode(self, examples: Sequence[Example], tokenizer: Any, max_length: int) -> Encoded:
         """Tokenise rows as prompt, answer and end token; nothing is padded.
