@@ -19,12 +19,14 @@ import fedlease
 from fedlease.cli.collect import collect, waiting
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json
+from fedlease.experiments.jobs import Job
 from fedlease.experiments.manifest import Tuned, read_manifest
 from fedlease.experiments.pool import Pool
 from fedlease.experiments.presets import find
 from fedlease.experiments.sweep import Sweep
 from fedlease.experiments.work import KINDS
 from fedlease.experiments.worker import Telling, do
+from fedlease.report.gather import described
 from fedlease.report.table import make_table
 from fedlease.report.table_formats import FORMATS
 from fedlease.training import timings
@@ -238,6 +240,24 @@ def test_a_run_that_diverged_is_said_in_every_sweep(
     sweep.write_manifests()
     (said, *_) = waiting([sweep.folder(sweep.presets[0])])
     assert said.startswith("FedIT seed 0, training diverged, ")
+    for name in ("spec.json", "record.json"):
+        (folder / name).write_text(json.dumps(a_record(first)))
+    (entry,) = collect([sweep.folder(sweep.presets[0])])
+    assert described(entry).startswith("FedIT seed 0: diverged, 0 of 3 rounds")
+
+
+def a_record(of: Job) -> dict[str, Any]:
+    """The record of a run that has done no round."""
+    spec = {**of.spec.model_dump(mode="json"), "method": of.spec.settings()}
+    return {
+        "format": 1,
+        "spec": spec,
+        "clients": {},
+        "status": "running",
+        "rounds": [],
+        "versions": {},
+        "seed": 0,
+    }
 
 
 @pytest.mark.parametrize("names", [("table1", "table3"), ("table3", "table1")])

@@ -59,7 +59,8 @@ def collect(folders: Sequence[Path]) -> list[Entry]:
         for place in manifest.runs:
             run = Run(folder / place.folder)
             if (run.folder / "record.json").is_file():
-                entries.append(Entry(place.row, place.section, run.record, run.folder))
+                ended = {"status": "diverged"} if (run.folder / DIVERGED).is_file() else {}
+                entries.append(Entry(place.row, place.section, {**run.record, **ended}, run.folder))
     return entries
 
 
