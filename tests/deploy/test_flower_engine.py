@@ -10,7 +10,7 @@ import pytest
 import torch
 from grid import Node
 from toy import MODULES, equal, sites
-from toys import TARGETS, Toys, altered, crashed, damaged, foreign, raised, silent, twice
+from toys import TARGETS, Toys, altered, claiming, crashed, damaged, foreign, raised, silent, twice
 
 from fedlease.algorithms.registry import build, methods
 from fedlease.core import files
@@ -100,6 +100,25 @@ def test_who_fails_is_left_out_of_that_round_and_named(fault: str, tmp_path: Pat
     assert reason in left_out.reason
     assert "secret" not in left_out.reason
     assert all(not r.traffic.left_out for r in got if r.number != 2)
+
+
+@pytest.mark.parametrize(
+    ("at", "task", "facts"),
+    [
+        (5, "score", {"score": "nan"}),
+        (5, "score", {"score": 10**400}),
+        (4, "train", {"choice": "x"}),
+        (4, "train", {"examples": 10**400}),
+    ],
+)
+def test_who_tells_what_cannot_be_counted_with_ends_no_run(
+    at: int, task: str, facts: dict[str, Any], tmp_path: Path
+) -> None:
+    toys = Toys("ifca_lora", tmp_path)
+    toys.sites["d"].faults[at] = claiming(**facts)
+    got = run(toys.engine(), "ifca_lora", 2)
+    left_out = [(one.client, one.task) for one in got[-1].traffic.left_out]
+    assert left_out == [("d", task)]
 
 
 def test_a_second_answer_counts_for_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -134,6 +134,17 @@ def altered(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Fault:
     return fault
 
 
+def claiming(**facts: Any) -> Fault:
+    """Say something else than what is so."""
+
+    def fault(question: Message, answer: Message) -> list[Message]:
+        message, beside = from_records(answer.content)
+        other = Ours(message.weights, {**message.facts, **facts})
+        return [Message(to_records(other, beside), reply_to=question)]
+
+    return fault
+
+
 def damaged(question: Message, answer: Message) -> list[Message]:
     """Cut the last byte off."""
     array = answer.content.array_records["weights"]["all"]

@@ -52,6 +52,7 @@ BAD = {
     "no fact": (Message(upload().weights), "did not send the fact examples"),
     "examples": (upload(examples=-5), "says it has -5 examples"),
     "examples in words": (upload(examples="many"), "says it has 'many' examples"),
+    "examples without end": (upload(examples=10**400), "as its examples, which is beyond 9007199254740992"),
     "fact": (upload(examples=5, loss=float("inf")), "sent inf as its loss"),
     "norm": (upload(101.0), "sent weights of norm"),
 }
@@ -101,6 +102,35 @@ def test_metrics_may_differ_but_must_be_numbers() -> None:
     assert Uploads().check(SCORE, down, up)[1] == {}
     _, refused = Uploads().check(SCORE, down, {"a": Message({}, {"rouge1": float("nan")})})
     assert refused == {"a": "sent nan as its rouge1"}
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        ("0.5", "sent '0.5' as its rouge1, where a number belongs"),
+        ("nan", "sent 'nan' as its rouge1, where a number belongs"),
+        (True, "sent True as its rouge1, where a number belongs"),
+        (-(10**400), "as its rouge1, which is beyond"),
+    ],
+    ids=["text", "nan", "bool", "large"],
+)
+def test_scores_of_another_kind_are_left_out(score: Any, reason: str) -> None:
+    up = {"a": Message({}, {"rouge1": 1}), "b": Message({}, {"rouge1": score})}
+    fine, refused = Uploads().check(SCORE, {client: Message() for client in up}, up)
+    assert (list(fine), list(refused)) == (["a"], ["b"])
+    assert reason in refused["b"]
+    assert len(refused["b"]) < 120  # it goes into the record, whatever was sent
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_facts_are_of_one_kind_and_of_two_that_differ_numbers_are_right(others: int) -> None:
+    up = {
+        "a": upload(examples=5, choice="x"),
+        **{f"b-{n}": upload(examples=5, choice=n) for n in range(others)},
+    }
+    fine, refused = Uploads(MODULES, 2).check("train", {client: Message() for client in up}, up)
+    assert list(fine) == [f"b-{n}" for n in range(others)]
+    assert refused == {"a": "sent the fact choice as text where others sent the fact choice as a number"}
 
 
 def test_without_knowledge_of_the_model_most_are_right() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from fedlease.engines.exchange import SCORE
 NORM_FACTOR = 100.0
 """How many times the median norm an upload may have: clients of very different numbers of rows pass."""
 
+LARGEST = 2**53
+"""No whole number among the facts is further from 0: methods may count with all of them as floats."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,8 +38,9 @@ class Uploads:
     """What uploads must be.
 
     Every tensor is finite, and ``A`` [r, d], ``B`` [l, r] and ``router`` [slots, d] are float32 and fit the
-    base model's modules. All answers to one task have the same names, shapes, dtypes and facts; where they
-    differ, most are right, and of two that differ the fuller one. No norm is far above the others'.
+    base model's modules. Numbers among the facts are finite, and scores are numbers. All answers to one task
+    have the same names, shapes, dtypes, facts and kinds of facts; where they differ, most are right, and of
+    two that differ the fuller one, then the one of fewer texts. No norm is far above the others'.
 
     Attributes:
         modules: the adapted modules, (l, d) each; None leaves shapes to the comparison of answers.
@@ -65,7 +70,8 @@ class Uploads:
         """
         refused: dict[ClientId, str] = {}
         for client in sorted(up):
-            fault = _fault_of_values(up[client]) or self._fault_of_shapes(down[client], up[client].weights)
+            fault = _fault_of_values(task, up[client])
+            fault = fault or self._fault_of_shapes(down[client], up[client].weights)
             if fault:
                 refused[client] = fault
         if task != SCORE:  # metrics may differ from client to client
@@ -105,7 +111,7 @@ class Uploads:
         }
 
 
-def _fault_of_values(up: Message) -> str:
+def _fault_of_values(task: str, up: Message) -> str:
     """What a method could not count with; nothing if all is well."""
     for name, tensor in up.weights.items():
         if not torch.isfinite(tensor).all():
@@ -114,11 +120,15 @@ def _fault_of_values(up: Message) -> str:
     for key, value in facts.items():
         if not isinstance(value, bool | int | float | str):
             return f"sent the fact {key} as {type(value).__name__}, which is no plain value"
+        if task == SCORE and isinstance(value, bool | str):
+            return f"sent {reprlib.repr(value)} as its {key}, where a number belongs"
         if isinstance(value, float) and not math.isfinite(value):
             return f"sent {value} as its {key}"
+        if isinstance(value, int) and abs(value) > LARGEST:
+            return f"sent {reprlib.repr(value)} as its {key}, which is beyond {LARGEST}"
     examples = facts.get("examples", 1)
     if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
-        return f"says it has {examples!r} examples, where a number above 0 belongs"
+        return f"says it has {reprlib.repr(examples)} examples, where a number above 0 belongs"
     return ""
 
 
@@ -139,14 +149,23 @@ def _odd_ones(up: Mapping[ClientId, Message], down: Mapping[ClientId, Message]) 
     odd: dict[ClientId, str] = {}
     for members in groups.values():
         counts = Counter(layouts[client] for client in members)
-        usual = max(counts, key=lambda layout: (counts[layout], len(layout), sorted(layout)))
+        usual = max(counts, key=lambda layout: (counts[layout], len(layout), -_texts(layout), sorted(layout)))
         odd |= {c: _difference(layouts[c], usual) for c in members if layouts[c] != usual}
     return odd
 
 
 def _layout(message: Message) -> _Layout:
     tensors = {(name, _told(name, tensor)) for name, tensor in message.weights.items()}
-    return frozenset(tensors | {(key, f"the fact {key}") for key in message.facts})
+    return frozenset(tensors | {(key, _kind(key, value)) for key, value in message.facts.items()})
+
+
+def _kind(key: str, value: Fact) -> str:
+    return f"the fact {key} as {'text' if isinstance(value, str) else 'a number'}"
+
+
+def _texts(layout: _Layout) -> int:
+    """How many facts are text: a method that expects text can read a number, but not the other way round."""
+    return sum(kind == _kind(key, "") for key, kind in layout)
 
 
 def _difference(found: _Layout, usual: _Layout) -> str:
