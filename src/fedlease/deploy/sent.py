@@ -36,7 +36,7 @@ def note(path: Path, run: str, task: str, round: int, message: Message) -> None:
     """Add a line for a message that is about to be sent, and see it on the disk first.
 
     Raises:
-        FedLeaseError: it cannot be written; then the message must not go.
+        FedLeaseError: it cannot be written; then nothing of it is there, and the message must not go.
     """
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -47,11 +47,22 @@ def note(path: Path, run: str, task: str, round: int, message: Message) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(file, (json.dumps(line) + "\n").encode())
-            os.fsync(file)
-        finally:
-            os.close(file)
+        _add(path, (json.dumps(line) + "\n").encode())
     except OSError as error:
         raise FedLeaseError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _add(path: Path, content: bytes) -> None:
+    """Add to the end of a file, all of it or nothing: of a full disk a write may take a part alone."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        before, rest = os.fstat(file).st_size, memoryview(content)
+        try:
+            while rest:
+                rest = rest[os.write(file, rest) :]
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise
+    finally:
+        os.close(file)
