@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from rich.console import Console
 from runs import Make, files
 
 import fedlease
-from fedlease.core.errors import FedLeaseError
+from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.protocols import Message as Ours
 from fedlease.core.wired import Wired
-from fedlease.deploy import finish, pipe
+from fedlease.deploy import finish, pipe, worker
 from fedlease.deploy.client_app import app
 from fedlease.deploy.server import serve
 from fedlease.deploy.site_config import read_site
@@ -227,7 +228,8 @@ def test_all_that_leaves_a_site_is_in_its_log_and_no_row_is(spec_of: Make, tmp_p
         assert line["digest"] == records.config_records["body"]["digest"]
         array = records.array_records["weights"]["all"]
         assert line["bytes"] == len(array.data) + len(str(records.config_records["body"]["facts"]))
-        assert set(records.config_records["beside"]) <= {"rows", "seconds", "loss"}
+        assert line["beside"] == dict(records.config_records["beside"])
+        assert set(line["beside"]) <= {"rows", "seconds", "loss"}
     up = lines[1]["tensors"]
     assert up["bert.encoder.layer.0.attention.self.query.A"] == {
         "shape": [2, 32],
@@ -244,6 +246,46 @@ def test_all_that_leaves_a_site_is_in_its_log_and_no_row_is(spec_of: Make, tmp_p
         for m in sent
     )
     assert not any(row.texts[0].encode() in everything for row in (*held.train, *held.test))
+
+
+def test_what_fails_and_what_is_lacking_is_in_the_log_as_it_is_told(
+    spec_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites = Sites(tmp_path / "sites", spec_of(rounds=2, method={"name": "ffa_lora", "rank": 2}))
+    told: list[dict[str, Any]] = []
+    handler, work = sites.grid.nodes[2].handler, worker.do_task
+
+    def forgets(message: Message) -> list[Message]:
+        if len(told) == 3:  # hello, train, score are over: to score round 2 it is sent a hash of A
+            shutil.rmtree(sites.folder / "tone-0/state/held")
+        replies = handler(message)
+        told.extend(dict(reply.content.config_records["beside"]) for reply in replies)
+        return replies
+
+    def fails(algorithm: Any, task: str, down: Any, kept: Any, site: Any, wire: Any) -> Any:
+        if task == "score" and site.client == "tone-0":
+            raise DivergedError("client tone-0: too far") if len(told) > 3 else ValueError("a row")
+        return work(algorithm, task, down, kept, site, wire)
+
+    sites.grid.nodes[2].handler = forgets
+    monkeypatch.setattr(worker, "do_task", fails)
+    sites.serve(tmp_path / "run")
+    lines = [json.loads(line) for line in (sites.folder / "tone-0/state/sent.jsonl").read_text().splitlines()]
+    assert [line["beside"] for line in lines] == told
+    assert [(line["task"], line["round"]) for line in lines] == [
+        ("hello", 0),
+        ("train", 1),
+        ("score", 0),
+        ("train", 2),
+        ("score", 0),
+        ("score", 0),
+        ("finish", 0),
+    ]
+    assert [lines[n]["beside"] for n in (2, 4, 5)] == [
+        {"failed": "ValueError; the site's log says more"},
+        {"lacks": 1},
+        {"failed": "client tone-0: too far"},
+    ]
 
 
 def test_nonsense_at_the_end_is_left_out_of_the_record() -> None:
@@ -280,6 +322,7 @@ def test_a_full_disk_at_a_site_leaves_it_out_and_nothing_unlogged_goes(
     assert {one["client"] for one in left_out} == {"tone-1"}
     assert {one["task"] for one in left_out} == {"train", "score"}
     assert {one["reason"] for one in left_out} == {"failed: FedLeaseError; the site's log says more"}
+    assert len((sites.folder / "tone-1/state/sent.jsonl").read_text().splitlines()) == 1  # hello
 
 
 def test_a_site_does_nothing_for_a_server_of_another_specification(spec_of: Make, tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.deploy.keys import write_certificates, write_site_key
 from fedlease.deploy.processes import Processes, environment, free_ports, last_line
 from fedlease.deploy.site_config import read_site
+from fedlease.deploy.spent import Spent
 from fedlease.deploy.statement import leaving, leaving_of
 from fedlease.deploy.trial_spec import for_sites, write_spec
+from fedlease.engines.flower_records import FAILED, LACKS
 from fedlease.experiments.spec import make_spec, read_spec
 
 __all__ = ["_no_socket"]
@@ -172,6 +174,9 @@ def test_the_commands_say_what_is_wrong_in_a_line(spec_of: Any, tmp_path: Path) 
     said = run.invoke(app, ["site", "--config", str(tmp_path / "site.toml"), "--only-say"])
     assert said.exit_code == 0, said.output
     assert "site tone-0: this leaves it in a run of spec.toml, and nothing else:" in said.output
+    spent = Spent(rows=2, seconds=1.0, scored_rows=1, scored_seconds=0.5, loss=0.5)
+    for value in (*spent.told(), FAILED, LACKS):  # all that may be beside an answer, or in its place
+        assert value in said.output
     assert not (tmp_path / "state").exists()
     no_server = run.invoke(app, ["site", "--config", str(tmp_path / "site.toml")])
     assert isinstance(no_server.exception, FedLeaseError)

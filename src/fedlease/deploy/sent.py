@@ -1,9 +1,10 @@
-"""The log of all that left a site: a line of JSON for every message, added before it goes, never changed."""
+"""The log of all that left a site: a line of JSON for every answer, added before it goes, never changed."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,16 @@ def describe(message: Message) -> dict[str, Any]:
     }
 
 
-def note(path: Path, run: str, task: str, round: int, message: Message) -> None:
-    """Add a line for a message that is about to be sent, and see it on the disk first.
+def note(
+    path: Path, run: str, task: str, round: int, message: Message | None, beside: Mapping[str, Any]
+) -> None:
+    """Add a line for an answer that is about to be sent, and see it on the disk first.
+
+    Args:
+        path: of the log.
+        run, task, round: what is answered.
+        message: what is sent; None where the site only says that it failed.
+        beside: the values that go with it.
 
     Raises:
         FedLeaseError: it cannot be written; then nothing of it is there, and the message must not go.
@@ -43,7 +52,8 @@ def note(path: Path, run: str, task: str, round: int, message: Message) -> None:
         "run": run,
         "task": task,
         "round": round,
-        **describe(message),
+        **({} if message is None else describe(message)),
+        "beside": dict(beside),
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,10 @@ def said(config: SiteConfig) -> list[str]:
     """Return the statement as lines of text."""
     lines = [
         f"site {config.name}: this leaves it in a run of {config.table.spec}, and nothing else:",
-        "  beside every answer: rows worked on, seconds, mean training loss",
+        "  beside every answer: rows and seconds (of the work), loss (the mean in training),",
+        "    scored_rows and scored_seconds (what of the work was no training)",
+        "  in place of an answer: failed (the kind of an error; of training that diverged, the round and",
+        "    what became NaN or infinite), or lacks (that what the server refers to is not here)",
     ]
     for one in leaving(config):
         tensors = [
@@ -87,7 +90,7 @@ def said(config: SiteConfig) -> list[str]:
         lines.append(f"  {one.task} ({one.times} times{size}): {what}")
     lines.append("  finish (1 time): that it is done, how many rows were cut to length and, with a router,")
     lines.append("    how much each expert is used in each module; the adapter stays here")
-    lines.append(f"every message is logged first in {config.state / 'sent.jsonl'}")
+    lines.append(f"every answer is logged first in {config.state / 'sent.jsonl'}")
     return lines
 
 

@@ -56,14 +56,19 @@ class Worker:
     _loaded: tuple[str, TorchSite, Base] | None = None
 
     def __call__(self, kind: str, wired: Wired, beside: dict[str, Any]) -> Told:
-        """Answer one question, or say why not."""
+        """Answer one question, or say why not; what leaves is in the log of what was sent first."""
+        task, round, told = kind, 0, dict[str, str | float]()
         try:
             if kind == "hello":
-                return kind, to_wire(self.hello(beside)), {}
-            up, told = self.work(from_wire(wired), beside)
+                up = self.hello(beside)
+            else:
+                task, came = str(beside["task"]), from_wire(wired)
+                round = int(came.facts.get("round", 0))
+                up, told = self.work(came, beside)
+            self._note(beside, task, round, up, told)
             return kind, to_wire(up), told
         except Exception as error:  # whatever it is, only `reason` leaves the site
-            return FAILED, None, {FAILED: reason(error)}
+            return FAILED, None, {FAILED: self._failed(beside, task, round, error)}
 
     def hello(self, about: Beside) -> Message:
         """Say who this is and what it holds: numbers of rows and names of labels, no row.
@@ -82,7 +87,7 @@ class Worker:
             "rows": self._sealed(rows_hash(held)),
             "model": model_files(self.config.places().model),
         }
-        return self._noted(Message({}, said), about, "hello", 0)
+        return Message({}, said)
 
     def work(self, came: Message, beside: Beside) -> tuple[Message, dict[str, str | float]]:
         """Do a task; return what goes up, and what is reported beside it: rows, seconds and the loss.
@@ -100,7 +105,7 @@ class Worker:
         try:
             down, held = memories.arrived(came, version, wire)
         except LackingError:
-            return self._noted(Message(), beside, task, 0), {LACKS: 1}
+            return Message(), {LACKS: 1}
         self.spent.clear()
         algorithm, (site, base) = self.config.spec.algorithm(), self._site(str(beside["labels"]))
         if task == FINISH:
@@ -108,12 +113,12 @@ class Worker:
             write = save_lora if model.adapter.experts == 1 else save_mixture
             folder = self.config.state / "adapters" / _folder(beside)
             write(model, folder, base.path, None if base.heads else "CAUSAL_LM")
-            return self._noted(Message({}, finished(site, model)), beside, task, 0), {}
+            return Message({}, finished(site, model)), {}
         up, keeps = do_task(algorithm, task, down, kept, site, wire)
         if task != SCORE:
             memories.remember(beside, keeps, held)
         memories.forget(beside)
-        return self._noted(up, beside, task, int(down.facts.get("round", 0))), self.spent.told()
+        return up, self.spent.told()
 
     def _check(self, about: Beside) -> None:
         if about.get("agreement") != agreement(self.config.spec):
@@ -145,10 +150,18 @@ class Worker:
         )
         return site, base
 
-    def _noted(self, message: Message, beside: Beside, task: str, round: int) -> Message:
-        """The message, after its line is in the log of what was sent."""
-        note(self.config.state / "sent.jsonl", str(beside.get("run", "")), task, round, message)
-        return message
+    def _failed(self, beside: Beside, task: str, round: int, error: Exception) -> str:
+        """What the server is told of an error; where the log cannot be written that alone, as any error."""
+        why = reason(error)
+        try:
+            self._note(beside, task, round, None, {FAILED: why})
+        except FedLeaseError as unwritten:
+            return reason(unwritten)
+        return why
+
+    def _note(self, beside: Beside, task: str, round: int, up: Message | None, told: Beside) -> None:
+        """Add the line of an answer to the log of what was sent."""
+        note(self.config.state / "sent.jsonl", str(beside.get("run", "")), task, round, up, told)
 
     def _sealed(self, digest: str) -> str:
         """A hash that tells the server whether rows have changed, and nobody else which they may be."""
