@@ -83,13 +83,14 @@ def test_a_window_holds_the_whole_view(
     folder = save(tmp_path / "run", tasks, 12, 20)
     made = read_json(folder / "record.json")
     left = {"client": next(iter(made["clients"])), "task": "train", "reason": "sent NaN"}
-    made["rounds"][-1]["left_out"] = [left] * 3
+    made["rounds"][-1]["left_out"] = [left] * 2
+    made["left_out"] = [{**left, "task": "finish"}]
     write_json(folder / "record.json", made)
     with lock(folder):
         lines = drawn(folder, width, height)
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
-    assert any("Left out (the last of 3)" in line for line in lines)
+    assert any("Left out (the last of 3) in the end: " in line for line in lines)
     shown = "\n".join(lines)
     by_client = all(client in shown or short(client, NAME) in shown for client in made["clients"])
     assert by_client or all(f"{group} (" in shown for group in tasks)

@@ -20,7 +20,7 @@ import fedlease
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.protocols import Message as Ours
 from fedlease.core.wired import Wired
-from fedlease.deploy import finish, pipe, worker
+from fedlease.deploy import finish, pipe, trial_lines, worker
 from fedlease.deploy.client_app import app
 from fedlease.deploy.server import serve
 from fedlease.deploy.site_config import read_site
@@ -302,7 +302,7 @@ def test_nonsense_at_the_end_is_left_out_of_the_record() -> None:
 
 
 def test_a_full_disk_at_a_site_leaves_it_out_and_nothing_unlogged_goes(
-    spec_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = spec_of(rounds=2, method={"name": "fedit", "rank": 2}, exchange={"initial_quorum": 0.5})
     sites = Sites(tmp_path / "sites", spec)
@@ -322,7 +322,14 @@ def test_a_full_disk_at_a_site_leaves_it_out_and_nothing_unlogged_goes(
     assert {one["client"] for one in left_out} == {"tone-1"}
     assert {one["task"] for one in left_out} == {"train", "score"}
     assert {one["reason"] for one in left_out} == {"failed: FedLeaseError; the site's log says more"}
+    (end,) = record["left_out"]
+    assert end == {"client": "tone-1", "task": "finish", "reason": left_out[0]["reason"]}
+    assert f"tone-1 is left out of finish: it {end['reason']}" in caplog.text
+    assert trial_lines.left_out(record) == [f"  tone-1 is left out of finish: it {end['reason']}"]
     assert len((sites.folder / "tone-1/state/sent.jsonl").read_text().splitlines()) == 1  # hello
+    monkeypatch.setattr(os, "fsync", real)
+    assert "left_out" not in sites.serve(tmp_path / "run").record  # started again, it asks all to finish
+    assert any(path.startswith("adapters/tone-1/") for path in sites.adapters())
 
 
 def test_a_site_does_nothing_for_a_server_of_another_specification(spec_of: Make, tmp_path: Path) -> None:

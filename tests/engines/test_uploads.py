@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fedlease.core.protocols import Message
-from fedlease.engines.exchange import SCORE
+from fedlease.engines.exchange import FINISH, SCORE
 from fedlease.engines.uploads import Uploads
 
 MODULES = {"m": (3, 4), "n": (2, 4)}
@@ -131,6 +131,11 @@ def test_facts_are_of_one_kind_and_of_two_that_differ_numbers_are_right(others: 
     fine, refused = Uploads(MODULES, 2).check("train", {client: Message() for client in up}, up)
     assert list(fine) == [f"b-{n}" for n in range(others)]
     assert refused == {"a": "sent the fact choice as text where others sent the fact choice as a number"}
+
+
+def test_at_the_end_sites_may_tell_different_things() -> None:
+    up = {"a": Message({}, {"cut_train": 1, "routing": "{}"}), "b": Message({}, {"cut_train": 0})}
+    assert Uploads().check(FINISH, {client: Message() for client in up}, up)[1] == {}
 
 
 def test_without_knowledge_of_the_model_most_are_right() -> None:

@@ -173,6 +173,7 @@ def test_what_was_refused_or_is_missing_is_said() -> None:
     run.record["spec"]["rounds"] = 5
     run.record["sessions"].append({"from_round": 2, "setup_seconds": 1.0})
     rounds[0]["left_out"] = [{"client": "red-0", "task": "train", "reason": "sent NaN"}]
+    run.record["left_out"] = [{"client": "red-1", "task": "finish", "reason": "cannot be reached"}]
     del rounds[0]["loss"]["red-0"], rounds[1]["metrics"]["blue-1"]
     clients["blue-0"]["cut_rows"] = {"train": 4, "test": 0}
     clients["red-2"]["shared_test_rows"] = True
@@ -181,6 +182,7 @@ def test_what_was_refused_or_is_missing_is_said() -> None:
         "Not complete (running: 3 of 5 rounds)",
         "stopped and resumed 1 time, at round 2",
         "Left out: red-0 sent NaN (train): round 1.",
+        "Left out: red-1 cannot be reached (finish): the end of the run.",
         "No training told of red-0: round 1.",
         "Not scored: blue-1: round 2.",
         "shared with other clients, as the data set has too few: red-2.",

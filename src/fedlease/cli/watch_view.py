@@ -169,6 +169,7 @@ def _left_out(seen: Seen, limited: bool) -> list[RenderableType]:
         for entry in seen.record["rounds"]
         for one in entry.get("left_out", ())
     ]
+    lines += [f"the end: {left_out(one)}" for one in seen.record.get("left_out", ())]
     if not lines:
         return []
     if limited:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from fedlease.experiments.store import Checkpoint, History, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.training.models import resolve
 from fedlease.training.shapes import count, modules_of, on_meta
+
+log = logging.getLogger(__name__)
 
 HELLO_DEADLINE = 300.0
 """Seconds a node has to say who it is: it starts a process and reads its rows."""
@@ -109,8 +113,17 @@ def _run(
         state = go_on(store, spec, algorithm, engine, found, facts, meter)
         ends = engine.each(FINISH, {client: algorithm.serve(state, client) for client in engine.ids})
         known = facts(state)
-        store.write_record("complete", found.history, {**known, **finish.told(known["clients"], ends)})
+        told_last = {**finish.told(known["clients"], ends), **_left_out(engine)}
+        store.write_record("complete", found.history, {**known, **told_last})
     return Run(store.folder)
+
+
+def _left_out(engine: Flower) -> dict[str, Any]:
+    """Who did not finish, as a record tells it: such a site has no adapter of this run."""
+    left_out = engine.take_traffic().left_out
+    for one in left_out:
+        log.warning("%s is left out of %s: it %s", one.client, one.task, one.reason)
+    return {"left_out": [asdict(one) for one in left_out]} if left_out else {}
 
 
 def _settled(spec: Spec) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from fedlease.deploy.keys import write_certificates, write_site_key
 from fedlease.deploy.processes import Processes, command, environment, free_ports, last_line
 from fedlease.deploy.site import LOCAL, sockets, start_site
 from fedlease.deploy.site_config import read_site
-from fedlease.deploy.trial_lines import lines
+from fedlease.deploy.trial_lines import left_out, lines
 from fedlease.deploy.trial_spec import write_spec
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec, read_spec
@@ -203,6 +203,8 @@ class Trial:
                 told, since = len(rounds), time.monotonic()
             if self._status() == "complete":
                 processes.end("run")
+                for line in left_out(self._record()):
+                    self.said(line)
                 return Run(self.out)
             if over:
                 raise FedLeaseError(f"the run ended: {last_line(self.folder / 'logs' / 'run.log')}")

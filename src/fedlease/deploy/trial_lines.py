@@ -12,8 +12,12 @@ def lines(entry: Mapping[str, Any]) -> list[str]:
     said = f"round {entry['round']}: {entry['seconds']['total']:.1f} s"
     if scores:
         said += f", {100 * sum(scores) / len(scores):.1f} % over {len(scores)} sites"
-    left_out = entry.get("left_out", ())
+    return [said, *left_out(entry)]
+
+
+def left_out(told: Mapping[str, Any]) -> list[str]:
+    """Say who was left out of a round or, of a whole record, of the end of the run."""
     return [
-        said,
-        *(f"  {one['client']} is left out of {one['task']}: it {one['reason']}" for one in left_out),
+        f"  {one['client']} is left out of {one['task']}: it {one['reason']}"
+        for one in told.get("left_out", ())
     ]

@@ -22,7 +22,7 @@ from torch import Tensor
 from fedlease.core.adapter import Modules
 from fedlease.core.protocols import Algorithm, ClientId, Fact, Message
 from fedlease.core.weights import Weights, module, part
-from fedlease.engines.exchange import SCORE
+from fedlease.engines.exchange import FINISH, SCORE
 
 NORM_FACTOR = 100.0
 """How many times the median norm an upload may have: clients of very different numbers of rows pass."""
@@ -74,7 +74,7 @@ class Uploads:
             fault = fault or self._fault_of_shapes(down[client], up[client].weights)
             if fault:
                 refused[client] = fault
-        if task != SCORE:  # metrics may differ from client to client
+        if task not in (SCORE, FINISH):  # metrics, and who has a router, may differ from client to client
             refused |= _odd_ones({c: m for c, m in up.items() if c not in refused}, down)
         refused |= self._far_ones({c: m.weights for c, m in up.items() if c not in refused})
         for client, reason in sorted(refused.items()):

@@ -57,6 +57,8 @@ def _answers(record: Record) -> Iterator[str]:
                 if main not in scores:
                     unscored.setdefault(client, []).append(number)
     yield from (f"Left out: {what}: {_rounds(rounds)}." for what, rounds in sorted(reasons.items()))
+    for one in record.get("left_out", ()):
+        yield f"Left out: {one['client']} {one['reason']} ({one['task']}): the end of the run."
     yield from (
         f"No training told of {client}: {_rounds(rounds)}." for client, rounds in sorted(untrained.items())
     )
