@@ -25,7 +25,8 @@ from fedlease.cli.app import app
 from fedlease.core.errors import FedLeaseError
 from fedlease.deploy.keys import write_certificates, write_site_key
 from fedlease.deploy.processes import Processes, environment, free_ports, last_line
-from fedlease.deploy.site_config import read_site
+from fedlease.deploy.site import sockets, start_site
+from fedlease.deploy.site_config import ServerTable, SiteConfig, SiteTable, read_site
 from fedlease.deploy.spent import Spent
 from fedlease.deploy.statement import leaving, leaving_of
 from fedlease.deploy.trial_spec import for_sites, write_spec
@@ -93,6 +94,26 @@ def test_a_trial_of_fewer_sites_takes_clients_of_every_entry(spec_of: Any, tmp_p
         for_sites(spec, 5)
     write_spec(spec, tmp_path, tmp_path / "spec.toml")
     assert read_spec(tmp_path / "spec.toml") == spec
+
+
+def test_sites_of_long_names_that_begin_alike_have_sockets_of_their_own(spec_of: Any, tmp_path: Path) -> None:
+    started: dict[str, list[str]] = {}
+
+    class Noted(Processes):
+        def start(self, name: str, command: Any, *_: Any, **__: Any) -> Any:
+            started[name] = list(command)
+
+    names = [f"{'the-same-' * 30}{end}" for end in ("one", "two")]
+    with sockets() as at:
+        for name in names:
+            table = SiteTable(name=name, spec="spec.toml", server=ServerTable(address="here:1"))
+            config = SiteConfig(table, tmp_path, make_spec(spec_of()))
+            start_site(Noted(tmp_path, {}), config, tmp_path / "site.toml", at)
+    addresses = [started[f"{name}.worker"][-1] for name in names]
+    assert addresses[0] != addresses[1]
+    for name, address in zip(names, addresses, strict=True):
+        assert f"worker={json.dumps(address)}" in started[name]
+        assert len(address) < 100
 
 
 def test_processes_are_ended_with_all_that_they_started(tmp_path: Path) -> None:

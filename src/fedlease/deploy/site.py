@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 from fedlease.core.errors import FedLeaseError
@@ -46,7 +47,8 @@ def start_site(processes: Processes, config: SiteConfig, path: Path, at: Path) -
     Raises:
         FedLeaseError: the site has no server to connect to, or Flower is not installed.
     """
-    address = at / f"{config.name[:40]}.socket"
+    known = blake2b(config.name.encode(), digest_size=8).hexdigest()  # a path of a socket must be short
+    address = at / f"{known}.socket"
     address.unlink(missing_ok=True)
     supernode = _supernode(config, address)
     work = [sys.executable, "-m", "fedlease.deploy.worker", str(path.resolve()), str(address)]
