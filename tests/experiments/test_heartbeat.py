@@ -111,6 +111,12 @@ def test_a_lock_is_seen_and_ends_with_what_held_it(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
 
 
+def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(FedLeaseError, match=r"cannot write .*\.lock: Is a directory"), lock(tmp_path):
+        pass
+
+
 def test_whoever_looks_keeps_no_run_from_its_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     with (tmp_path / ".lock").open() as looking:

@@ -22,9 +22,13 @@ def lock(folder: Path) -> Iterator[None]:
     """Keep a second process out while this one writes.
 
     Raises:
-        FedLeaseError: another process runs this run.
+        FedLeaseError: another process runs this run, or the lock cannot be written.
     """
-    with (folder / NAME).open("w") as file:
+    try:
+        opened = (folder / NAME).open("w")
+    except OSError as error:
+        raise FedLeaseError(f"cannot write {folder / NAME}: {error.strerror}") from error
+    with opened as file:
         for left in reversed(range(TRIES)):
             if _taken(file, fcntl.LOCK_EX):
                 break
