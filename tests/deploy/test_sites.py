@@ -367,6 +367,10 @@ def test_own_rows_of_a_site_are_those_its_file_says(spec_of: Make, tmp_path: Pat
         ('name = "who"\nspec = "../spec.toml"', "name is who, which ../spec.toml has no client of"),
         ('name = "tone-0"\nspec = "no.toml"', "cannot read .*no.toml"),
         ("name = ", "is not valid TOML"),
+        (
+            'name = "tone-0"\nspec = "../spec.toml"\n[data]\nlable = "x"',
+            r"site\.toml: data\.lable: Extra inputs",
+        ),
     ],
 )
 def test_a_site_file_that_cannot_be_is_said_by_name(
@@ -376,4 +380,4 @@ def test_a_site_file_that_cannot_be_is_said_by_name(
     path = sites.folder / "tone-0/site.toml"
     path.write_text(content)
     with pytest.raises(FedLeaseError, match=said):
-        read_site(path)
+        read_site(path).rows()

@@ -113,7 +113,7 @@ class SiteConfig:
         try:
             entry = ClientSpec.model_validate({**self.table.data, "name": self.name})
         except ValidationError as error:
-            raise FedLeaseError(f"{self.folder / 'site.toml'}: data: {error.errors()[0]['msg']}") from error
+            raise FedLeaseError(f"{self.folder / 'site.toml'}: {_first(error, 'data')}") from error
         found = federate(
             plans([entry], self.folder), places.root, self.spec.seed, held_out=self.spec.data.held_out
         )
@@ -134,10 +134,15 @@ def read_site(path: Path) -> SiteConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FedLeaseError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise FedLeaseError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise FedLeaseError(f"{path}: {_first(error)}") from error
     folder = path.resolve().parent
     spec = read_spec(folder / table.spec)
     if table.name not in spec.ids:
         raise FedLeaseError(f"{path}: name is {table.name}, which {table.spec} has no client of")
     return SiteConfig(table, folder, spec)
+
+
+def _first(error: ValidationError, *table: str) -> str:
+    """The first thing wrong in a table, after the key it is wrong with."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, (*table, *first['loc'])))}: {first['msg']}"
