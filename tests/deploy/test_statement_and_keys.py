@@ -205,6 +205,13 @@ def test_the_commands_say_what_is_wrong_in_a_line(spec_of: Any, tmp_path: Path) 
     key = ["site", "--config", str(tmp_path / "site.toml"), "--key", str(tmp_path / "bank.key")]
     assert run.invoke(app, key).exit_code == 0
     assert "a key is never replaced" in str(run.invoke(app, key).exception)
+    site = tmp_path / "site.toml"
+    nowhere = run.invoke(app, ["site", "--config", str(site), "--key", str(site / "bank.key")])
+    assert f"cannot make {site}: " in str(nowhere.exception)
+    for out, said_of in ((site, f"{site} is a file: choose"), (site / "x", f"cannot make {site / 'x'}: ")):
+        taken = run.invoke(app, ["deploy", str(tmp_path / "spec.toml"), "--out", str(out)])
+        assert isinstance(taken.exception, FedLeaseError)
+        assert said_of in str(taken.exception)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     taken = run.invoke(app, ["deploy", str(tmp_path / "spec.toml"), "--out", str(tmp_path / "out")])

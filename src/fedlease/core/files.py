@@ -13,6 +13,18 @@ from typing import Any
 from fedlease.core.errors import FedLeaseError
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it, if it is not there.
+
+    Raises:
+        FedLeaseError: it cannot be made; it is named.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FedLeaseError(f"cannot make {path}: {error.strerror or error}") from error
+
+
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file beside its place, flush it to disk, then rename it there.
 

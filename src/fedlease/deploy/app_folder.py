@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fedlease import __version__
-from fedlease.core.files import write_bytes
+from fedlease.core.files import make_folder, write_bytes
 
 PROJECT = """[build-system]
 requires = ["hatchling"]
@@ -44,7 +44,7 @@ def write_app(folder: Path, spec: Path, out: Path) -> Path:
         out: the folder of the run, there too.
     """
     package = folder / "fedlease_app"
-    package.mkdir(parents=True, exist_ok=True)
+    make_folder(package)
     told = PROJECT.format(version=__version__, spec=_quoted(spec), out=_quoted(out))
     write_bytes(folder / "pyproject.toml", told.encode())
     write_bytes(package / "__init__.py", b'"""The apps of the installed fedlease."""\n')
@@ -56,7 +56,7 @@ def write_app(folder: Path, spec: Path, out: Path) -> Path:
 
 def write_connection(home: Path, address: str, certificate: Path | None) -> None:
     """Write Flower's ``config.toml``: the SuperLink that ``flwr`` commands mean."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     way = "insecure = true" if certificate is None else f"root-certificates = {_quoted(certificate)}"
     told = f'[superlink]\ndefault = "fedlease"\n\n[superlink.fedlease]\naddress = "{address}"\n{way}\n'
     write_bytes(home / "config.toml", told.encode())

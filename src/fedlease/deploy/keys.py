@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fedlease.core.files import write_bytes
+from fedlease.core.files import make_folder, write_bytes
 
 CURVE = ec.SECP384R1()
 
@@ -25,8 +25,11 @@ def write_certificates(folder: Path, hosts: Sequence[str], days: int = 365) -> N
         folder: made if it is not there.
         hosts: names and IP addresses that sites may reach the server by.
         days: until both end.
+
+    Raises:
+        FedLeaseError: they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     now = datetime.now(UTC)
     authority_key, server_key = ec.generate_private_key(CURVE), ec.generate_private_key(CURVE)
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedlease authority")])
@@ -58,8 +61,12 @@ def write_certificates(folder: Path, hosts: Sequence[str], days: int = 365) -> N
 
 
 def write_site_key(path: Path) -> Path:
-    """Write a site's private key, and its public half beside it with ``.pub``; return the latter's path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a site's private key, and its public half beside it with ``.pub``; return the latter's path.
+
+    Raises:
+        FedLeaseError: they cannot be written.
+    """
+    make_folder(path.parent)
     key = ec.generate_private_key(CURVE)
     _write_key(path, key, serialization.PrivateFormat.OpenSSH)
     public = path.with_name(f"{path.name}.pub")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import write_bytes
+from fedlease.core.files import make_folder, write_bytes
 from fedlease.core.held import restored
 from fedlease.core.protocols import Message
 from fedlease.core.rounding import WireForm, unpacked
@@ -55,10 +55,7 @@ class Memory:
             FedLeaseError: the disk is full, or cannot be written to; earlier versions stay.
         """
         path = self._path(version)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
+        make_folder(self.folder)
         tensors = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
         write_bytes(path, save(tensors, metadata={"names": json.dumps(list(weights))}))
 

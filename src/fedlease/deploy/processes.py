@@ -20,6 +20,7 @@ from types import TracebackType
 import psutil
 
 from fedlease.core.errors import FedLeaseError
+from fedlease.core.files import make_folder
 
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -115,7 +116,7 @@ class Processes:
         return self._start(name, arguments)
 
     def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        self.logs.mkdir(parents=True, exist_ok=True)
+        make_folder(self.logs)
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
                 arguments,

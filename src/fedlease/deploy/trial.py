@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_json, write_bytes
+from fedlease.core.files import make_folder, read_json, write_bytes
 from fedlease.deploy.app_folder import write_app, write_connection
 from fedlease.deploy.keys import write_certificates, write_site_key
 from fedlease.deploy.processes import Processes, command, environment, free_ports, last_line
@@ -90,12 +90,14 @@ class Trial:
         """Write all that server and sites need, or find it there from an earlier start; return the spec.
 
         Raises:
-            FedLeaseError: something else is in the folder.
+            FedLeaseError: something else is in the folder, or it cannot be made.
         """
         path = self.folder / "spec.toml"
+        if self.folder.is_file():
+            raise FedLeaseError(f"{self.folder} is a file: choose another --out")
         if not path.is_file() and self.folder.is_dir() and any(self.folder.iterdir()):
             raise FedLeaseError(f"{self.folder} already exists and is not empty: choose another --out")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         if path.is_file():
             known = read_spec(path)
             write_spec(spec, beside, self.folder / ".asked.toml")
@@ -117,7 +119,7 @@ class Trial:
 
     def _prepare_site(self, name: str) -> None:
         folder = self.folder / "sites" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         server: dict[str, Any] = {"address": f"{LOCAL}:{self.port}"}
         if self.tls:
             if not self._key(name).is_file():

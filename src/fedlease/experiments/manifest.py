@@ -16,7 +16,7 @@ from typing import Any
 
 from fedlease import __version__
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_json, write_json
+from fedlease.core.files import make_folder, read_json, write_json
 
 FORMAT = 1
 NAME = "sweep.json"
@@ -77,10 +77,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         FedLeaseError: it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FedLeaseError(f"cannot make {folder}: {error.strerror}") from error
+    make_folder(folder)
     write_json(folder / NAME, {"format": FORMAT, **asdict(manifest)})
 
 

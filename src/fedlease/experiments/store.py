@@ -27,7 +27,7 @@ from torch import Tensor
 from fedlease import __version__
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_bytes, read_json, write_json
+from fedlease.core.files import make_folder, read_bytes, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
 from fedlease.engines.shelf import Shelf
@@ -121,10 +121,7 @@ class Store:
             FedLeaseError: the place is taken, cannot be written to, or another process begins a run there.
         """
         self.check_free()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FedLeaseError(f"cannot make {self.folder}: {error.strerror}") from error
+        make_folder(self.folder)
         with self.locked():
             self.check_free()  # another may have done a round meanwhile
             shutil.rmtree(self.folder / TRACKERS, ignore_errors=True)  # of a run that gives way
