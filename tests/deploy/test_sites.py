@@ -118,6 +118,10 @@ def test_a_run_over_sites_equals_the_run_in_one_process(
     screen = Console(file=io.StringIO(), width=100)
     screen.print(run_report(got.record))  # a record is a record, whoever carried the messages
     assert "tone-0" in screen.file.getvalue()  # type: ignore[attr-defined]
+    with pytest.raises(FedLeaseError, match="is a run over Flower: every site has its adapter itself"):
+        fedlease.load(got.folder, "tone-0")
+    with pytest.raises(FedLeaseError, match="is a run over Flower: the same 'fedlease deploy'"):
+        fedlease.resume(got.folder, rounds=9)
     assert got.record["parameters"] == expected.record["parameters"]
     assert got.record.get("routing") == expected.record.get("routing")
     assert ("routing" in got.record) == (method == "fedlease")

@@ -68,12 +68,12 @@ class Asked:
         Raises:
             FedLeaseError: not a run, or one over sites of other organisations.
         """
+        from fedlease.experiments.reopen import check_here
         from fedlease.experiments.store import Store
 
-        began_with = str(Store(folder).resolved().get("engine", ENGINES[0]))
-        if began_with == "flower":
-            raise FedLeaseError(f"{folder} is a run over Flower: the same 'fedlease deploy' goes on with it")
-        return self.carrier(began_with)
+        resolved = Store(folder).resolved()
+        check_here(resolved, folder)
+        return self.carrier(str(resolved.get("engine", ENGINES[0])))
 
 
 def cleaned_up(carrier: Carrier) -> AbstractContextManager[None]:

@@ -42,6 +42,23 @@ def reopen(store: Store, *, anywhere: bool = False) -> tuple[Spec, Places]:
     return spec, Places(Path(resolved["beside"]), None if root is None else Path(root), model, chosen)
 
 
+def over_sites(resolved: Mapping[str, Any]) -> bool:
+    """Tell whether a run, by its ``spec.json`` or record, is one over Flower, whose sites hold the rest."""
+    return bool(resolved.get("engine") == "flower")
+
+
+def check_here(resolved: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on in this process with a run whose rows are at its sites.
+
+    Raises:
+        FedLeaseError: it is one over Flower.
+    """
+    if over_sites(resolved):
+        raise FedLeaseError(
+            f"{folder} is a run over Flower: the same 'fedlease deploy' goes on with it, or 'flwr run'"
+        )
+
+
 def check_model(resolved: Mapping[str, Any], path: str, fingerprint: str, folder: Path) -> None:
     """Refuse a base model that is not the one a run began with."""
     if resolved["model"]["fingerprint"] != fingerprint:

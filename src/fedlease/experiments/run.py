@@ -18,7 +18,7 @@ from fedlease.experiments.meter import Meter, Observer, note_of
 from fedlease.experiments.params import told
 from fedlease.experiments.places import Places, known_here, measure_first, settle
 from fedlease.experiments.prepare import Federation, prepare, read_rows
-from fedlease.experiments.reopen import check_model, check_rows, reopen
+from fedlease.experiments.reopen import check_here, check_model, check_rows, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
@@ -103,11 +103,12 @@ def resume(
         observer, memory, track: see `run`.
 
     Raises:
-        FedLeaseError: not a run, one that another version of fedlease began, its data or model are no longer
-            the same, or fewer rounds than it has.
+        FedLeaseError: not a run, one over Flower, one that another version of fedlease began, its data or model
+            are no longer the same, or fewer rounds than it has.
     """
     engine.check()
     store, began = Store(Path(folder)), perf_counter()
+    check_here(store.resolved(), store.folder)
     track = dict.fromkeys((*remembered(store.folder), *check(track)))
     finished = Run(store.folder)
     done = store.has_record() and finished.record["status"] == "complete" and store.long_enough()

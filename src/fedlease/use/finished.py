@@ -17,7 +17,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId
 from fedlease.experiments.places import Places
 from fedlease.experiments.prepare import base_of, read_rows, rows_hash
-from fedlease.experiments.reopen import check_model, check_rows, reopen
+from fedlease.experiments.reopen import check_model, check_rows, over_sites, reopen
 from fedlease.experiments.results import Run
 from fedlease.experiments.spec import Spec
 from fedlease.experiments.store import Store
@@ -140,10 +140,14 @@ def open_run(folder: str | Path, model: str | Path | None = None) -> Finished:
         model: where its base model lies, if that has moved: a folder or hub id.
 
     Raises:
-        FedLeaseError: not a run, one of another version, or one that is not finished.
+        FedLeaseError: not a run, one over Flower, one of another version, or one that is not finished.
     """
     store = Store(Path(folder))
     record = store.record()
+    if over_sites(record):
+        raise FedLeaseError(
+            f"{folder} is a run over Flower: every site has its adapter itself, below its state/adapters"
+        )
     if record["status"] != "complete":
         done, rounds = len(record["rounds"]), record["spec"]["rounds"]
         raise FedLeaseError(
