@@ -171,6 +171,28 @@ def test_sites_compute_as_was_measured_on_their_machine(
     assert state(fedlease.run(sites.folder / "spec.toml", tmp_path / "rule")) != state(expected)
 
 
+def test_a_site_is_tuned_by_the_model_and_threads_that_its_file_says(
+    spec_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FEDLEASE_MEASURE", "1")
+    sites = Sites(tmp_path / "sites", spec_of())
+    folder = sites.folder / "tone-0"
+    (folder / "models/mine").mkdir(parents=True)
+    with (folder / "site.toml").open("a") as file:
+        file.write('model = "models/mine"\nthreads = 3\n')
+    monkeypatch.chdir(folder)
+    for model, threads, way in (
+        ("models/mine", 3, "eager"),
+        ("models/mine", 1, "sdpa"),
+        ("minilm", 3, "sdpa"),
+    ):
+        step = {"float32 sdpa": 1.0, "float32 eager": 1.0, f"float32 {way}": 0.5}
+        remember(model, threads, Timings(step, f"float32 {way}", {}))  # as fedlease tune does
+    plan = read_site(Path("site.toml")).places().plan
+    assert (plan.attention, plan.threads) == ("eager", 3)
+
+
 def state(run: fedlease.Run) -> bytes:
     """The method's state in the last checkpoint."""
     (last,) = (run.folder / "checkpoint").iterdir()
