@@ -6,9 +6,13 @@ import logging
 from pathlib import Path
 
 import pytest
+from flwr.app import Message
 from grid import Node
+from toy import MODULES
 from toys import Toys
 
+from fedlease.algorithms.registry import build
+from fedlease.algorithms.steps import to_all
 from fedlease.core.errors import FedLeaseError
 
 
@@ -46,6 +50,40 @@ def test_a_node_that_says_nothing_holds_nobody_up_twice(tmp_path: Path) -> None:
     assert toys.clock.now == 30.0
     assert engine.ids == ("a", "b", "c", "d")
     assert toys.clock.now == 30.0
+
+
+def test_a_node_that_says_nothing_holds_up_no_answers(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    algorithm, engine, node = build("fedit", rank=2), toys.engine(), toys.grid.nodes[13]
+    down = algorithm.init(MODULES, 0).weights
+    assert engine.ids == ("a", "b", "c", "d")
+    answers = node.handler
+
+    def away(message: Message) -> list[Message]:
+        node.handler, node.since = answers, "2"
+        del toys.grid.nodes[13]
+        return []
+
+    node.handler = away
+    toys.clock.then += [
+        (2.0, lambda: toys.grid.nodes.update({99: Node(lambda message: [])})),
+        (4.0, lambda: toys.grid.nodes.update({13: node})),
+    ]
+    assert list(engine.each("train", to_all(engine.ids, down, 1))) == ["a", "b", "c", "d"]
+    assert toys.clock.now < 6  # of the 30 s that the silent one has
+
+
+def test_a_node_that_said_nothing_is_asked_again(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    node, engine = toys.grid.nodes[11], toys.engine()
+    answers, node.handler = node.handler, lambda message: []
+    toys.clock.then.append((40.0, lambda: setattr(node, "handler", answers)))
+    assert engine.ids == ("a", "c", "d")
+    toys.clock.sleep(29.0)
+    assert engine.ids == ("a", "c", "d")  # what it was sent is lost
+    toys.clock.sleep(1.0)
+    assert engine.ids == ("a", "b", "c", "d")
+    assert toys.clock.now == 60.0
 
 
 def test_the_sites_are_waited_for_before_the_first_round(tmp_path: Path) -> None:

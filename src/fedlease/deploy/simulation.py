@@ -56,6 +56,10 @@ class Nodes:
         """Return every client's node."""
         return self.places
 
+    def settled(self) -> Mapping[ClientId, Address]:
+        """Return the same."""
+        return self.places
+
 
 @dataclass(frozen=True)
 class Simulated:

@@ -61,7 +61,10 @@ class Whereabouts(Protocol):
         """The names of all."""
 
     def where(self) -> Mapping[ClientId, Address]:
-        """Return every client that is there now, sorted."""
+        """Return every client that is known to be there now, sorted; takes no time."""
+
+    def settled(self) -> Mapping[ClientId, Address]:
+        """Return the same, after whoever just came has said who it is."""
 
 
 @dataclass
@@ -109,7 +112,7 @@ class Flower:
     @property
     def ids(self) -> tuple[ClientId, ...]:
         """The sites that are there now."""
-        return tuple(self.roster.where())
+        return tuple(self.roster.settled())
 
     def each(self, task: str, down: Mapping[ClientId, Message]) -> dict[ClientId, Message]:
         """Ask the sites and return the answers that can be used, sorted by client.
@@ -181,7 +184,7 @@ class Flower:
         """Who was not asked for not being there; once where a round has several tasks."""
         if number != self._round:
             self._round, self._answered = number, {}
-        there = {*down, *self.ids, *(() if task == SCORE else self._answered)}
+        there = {*down, *self.roster.where(), *(() if task == SCORE else self._answered)}
         return [client for client in self.roster.expected if client not in there]
 
     def _beside(self, task: str, client: ClientId, version: tuple[int, ...]) -> dict[str, str | float]:

@@ -92,7 +92,7 @@ class Mailbox:
             deadline: seconds to wait in all.
             arrived: told of each answer as it comes.
         """
-        asked = _Asked(self.grid, questions, kind, group, arrived)
+        asked = Asked(self.grid, dict(questions), kind, group, arrived)
         end = self.clock.monotonic() + deadline
         while asked.waiting() and (left := end - self.clock.monotonic()) > 0:
             asked.send(where(), left)
@@ -103,10 +103,14 @@ class Mailbox:
 
 
 @dataclass
-class _Asked:
+class Asked:
     """One question to several clients, while it is open.
 
     Attributes:
+        grid: of the run.
+        questions: what to send to whom; more may be added, see also `forget`.
+        kind, group, arrived: see `Mailbox.ask`.
+        answers: what came so far.
         sent: message -> client, of messages whose reply may still come.
         latest: the last message to each client, and where it went.
         gone: whose node went away and is not back.
@@ -114,10 +118,10 @@ class _Asked:
     """
 
     grid: Grid
-    questions: Mapping[ClientId, RecordDict]
+    questions: dict[ClientId, RecordDict]
     kind: str
-    group: str
-    arrived: Arrived
+    group: str = ""
+    arrived: Arrived = unheard
     answers: Answers = field(default_factory=Answers)
     sent: dict[str, ClientId] = field(default_factory=dict)
     latest: dict[ClientId, tuple[str, Address]] = field(default_factory=dict)
@@ -128,6 +132,20 @@ class _Asked:
         """Whose answer is still open, sorted."""
         done = {*self.answers.records, *self.answers.failed}
         return [client for client in sorted(self.questions) if client not in done]
+
+    def forget(self, client: ClientId) -> None:
+        """Be done with a client, whatever still comes of it."""
+        self.again(client)
+        self.questions.pop(client, None)
+        self.answers.records.pop(client, None)
+        self.answers.failed.pop(client, None)
+        self.deaths.pop(client, None)
+        self.sent = {number: of for number, of in self.sent.items() if of != client}
+
+    def again(self, client: ClientId) -> None:
+        """Ask a silent client once more with the next `send`; an answer to what it was sent counts, too."""
+        self.latest.pop(client, None)
+        self.gone.discard(client)
 
     def send(self, places: Mapping[ClientId, Address], ttl: float) -> None:
         """Ask who can be reached and was not asked there; a message lives no longer than it is awaited."""

@@ -12,7 +12,7 @@ from flwr.app import RecordDict
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Fact, Message
 from fedlease.engines.flower_messages import from_records, to_records
-from fedlease.engines.mailbox import Address, Mailbox
+from fedlease.engines.mailbox import Address, Asked, Mailbox
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,9 @@ NAME = "client"
 class Roster:
     """Asks every node that appears who it is, and knows from then on where a site is.
 
+    Looking takes no time, for answers of others lie waiting meanwhile: what nodes say is taken with a later
+    look, and who says nothing is asked again and again.
+
     A name that the node's key was registered under decides; a site that says another one is turned away. Of
     two nodes of one name the one that came last counts: a site that moved. So without registered keys
     anybody who reaches the server can be any site.
@@ -35,7 +38,7 @@ class Roster:
         mail: to ask by.
         expected: the names of all sites.
         about: what nodes are told with the question.
-        deadline: seconds a node has to say who it is.
+        deadline: seconds a node has to say who it is; then nobody waits for it, and it is asked again.
         must: what sites must say of themselves: client -> fact -> value; ``""`` is for all of them.
         facts: what each site said of itself when it was last asked.
     """
@@ -47,13 +50,24 @@ class Roster:
     must: dict[ClientId, dict[str, Fact]] = field(default_factory=dict)
     facts: dict[ClientId, dict[str, Fact]] = field(default_factory=dict)
     _known: dict[Address, ClientId | None] = field(default_factory=dict)
+    _again: dict[str, float] = field(default_factory=dict)
+    _late: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._asked = Asked(self.mail.grid, {}, HELLO)
+
+    def settled(self) -> dict[ClientId, Address]:
+        """Return what `where` does, after nodes that are new have said who they are or had the time to."""
+        there = self.where()
+        while set(self._asked.waiting()) - self._late:
+            self.mail.clock.sleep(self.mail.every)
+            there = self.where()
+        return there
 
     def where(self) -> dict[ClientId, Address]:
-        """Return every site that is there now, sorted; asks nodes that are new."""
-        nodes = self._nodes()
-        new = {str(place.node): place for place in nodes if place not in self._known}
-        if new:
-            self._ask(new, nodes)
+        """Return every site that is known to be there now, sorted; asks nodes that are new."""
+        nodes = {Address(n.node_id, n.last_activated_at): n for n in self.mail.grid.get_nodes()}
+        self._ask(nodes)
         there: dict[ClientId, Address] = {}
         for place in sorted(nodes, key=lambda place: (place.since, place.node)):
             client = self._known.get(place)
@@ -61,26 +75,32 @@ class Roster:
                 there[client] = place
         return dict(sorted(there.items()))
 
-    def _nodes(self) -> dict[Address, Any]:
-        """Every node that is there now."""
-        return {Address(n.node_id, n.last_activated_at): n for n in self.mail.grid.get_nodes()}
-
-    def _ask(self, new: dict[str, Address], nodes: dict[Address, Any]) -> None:
-        """Ask nodes who they are: again where one went away over the question and came back."""
-
-        def now() -> dict[str, Address]:
-            nodes.update(self._nodes())
-            new.update({str(place.node): place for place in nodes if str(place.node) in new})
-            return new
-
-        question: Mapping[str, RecordDict] = {key: to_records(Message(), self.about) for key in sorted(new)}
-        answers = self.mail.ask(question, now, HELLO, "", self.deadline)
-        for key, place in sorted(new.items()):
-            if key in answers.records:
-                self._known[place] = self._introduce(nodes[place], answers.records[key])
+    def _ask(self, nodes: Mapping[Address, Any]) -> None:
+        """Ask nodes who they are, and take the answers that are there; one that came back is another one."""
+        asked, now = self._asked, self.mail.clock.monotonic()
+        new = {f"{place.node}@{place.since}": place for place in nodes if place not in self._known}
+        for key in set(asked.questions) - set(new):  # known now, or gone
+            asked.forget(key)
+            del self._again[key]
+            self._late.discard(key)
+        for key in new:
+            if key not in asked.questions:
+                asked.questions[key] = to_records(Message(), self.about)
+            elif now < self._again[key]:
+                continue
             else:
+                log.warning("node %s did not say in %g s who it is: it is asked again", key, self.deadline)
+                self._late.add(key)
+                asked.again(key)
+            self._again[key] = now + self.deadline
+        asked.send(new, self.deadline)
+        asked.receive()
+        for key, place in sorted(new.items()):
+            if key in asked.answers.records:
+                self._known[place] = self._introduce(nodes[place], asked.answers.records[key])
+            elif key in asked.answers.failed:
                 self._known[place] = None  # until it is started again
-                log.warning("node %s did not say who it is: it %s", key, answers.failed[key])
+                log.warning("node %s did not say who it is: it %s", key, asked.answers.failed[key])
 
     def _introduce(self, node: Any, records: RecordDict) -> ClientId | None:
         """Take down what a node says of itself; None for one that is no site of this federation."""
