@@ -103,8 +103,8 @@ def resume(
         observer, memory, track: see `run`.
 
     Raises:
-        FedLeaseError: not a run, one over Flower, one that another version of fedlease began, its data or model
-            are no longer the same, or fewer rounds than it has.
+        FedLeaseError: not a run, one over Flower or of another version of fedlease, its data or model are no
+            longer the same, or fewer rounds than it has.
     """
     engine.check()
     store, began = Store(Path(folder)), perf_counter()
