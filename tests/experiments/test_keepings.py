@@ -9,8 +9,9 @@ import torch
 
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.weights import Weights
+from fedlease.experiments.checkpoint import Checkpoint, History, _Kept
 from fedlease.experiments.keepings import Keepings
-from fedlease.experiments.store import Checkpoint, History, Store, _Kept
+from fedlease.experiments.store import Store
 
 NAMES = [f"layer.{number}.query.{kind}" for number in range(20) for kind in "BA"]
 ODD = {

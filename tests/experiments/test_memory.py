@@ -15,7 +15,8 @@ from fedlease.engines import shelf
 from fedlease.engines.drive import drive
 from fedlease.engines.inprocess import InProcess
 from fedlease.engines.uploads import Uploads
-from fedlease.experiments.store import Checkpoint, History, Store
+from fedlease.experiments.checkpoint import Checkpoint, History
+from fedlease.experiments.store import Store
 
 MODULES = {f"layer.{number}.query": (512, 512) for number in range(32)}
 """A and B of rank 2 are 256 KiB."""

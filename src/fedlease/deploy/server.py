@@ -20,13 +20,14 @@ from fedlease.engines.flower import Flower, Terms
 from fedlease.engines.mailbox import Mailbox
 from fedlease.engines.roster import Roster
 from fedlease.engines.uploads import Uploads
+from fedlease.experiments.checkpoint import Checkpoint, History
 from fedlease.experiments.heartbeat import beating
 from fedlease.experiments.meter import Meter, Observer
 from fedlease.experiments.params import told
 from fedlease.experiments.results import Run
 from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec
-from fedlease.experiments.store import Checkpoint, History, Store
+from fedlease.experiments.store import Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.training.models import resolve
 from fedlease.training.shapes import count, modules_of, on_meta

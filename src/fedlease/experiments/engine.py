@@ -13,9 +13,10 @@ from fedlease.core.protocols import ClientId
 from fedlease.engines.drive import Engine
 from fedlease.engines.inprocess import InProcess
 from fedlease.engines.uploads import Uploads
+from fedlease.experiments.checkpoint import Checkpoint
 from fedlease.experiments.prepare import Federation
 from fedlease.experiments.spec import Spec
-from fedlease.experiments.store import Checkpoint, Store
+from fedlease.experiments.store import Store
 
 
 class RunEngine(Engine, Protocol):

@@ -9,9 +9,10 @@ from typing import Any
 
 from fedlease.core.protocols import Algorithm
 from fedlease.engines.drive import Engine, Round, drive
+from fedlease.experiments.checkpoint import Checkpoint
 from fedlease.experiments.meter import Meter
 from fedlease.experiments.spec import Spec
-from fedlease.experiments.store import Checkpoint, Store
+from fedlease.experiments.store import Store
 
 Facts = Callable[[Any], Mapping[str, Any]]
 """What a record tells of a method's state."""

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors.torch import save
 
 from fedlease.core.files import write_bytes
+from fedlease.experiments.checkpoint import Checkpoint, History
 from fedlease.experiments.engine import Carrier, OneProcess, RunEngine, Start
 from fedlease.experiments.heartbeat import beating
 from fedlease.experiments.meter import Meter, Observer, note_of
@@ -22,7 +23,7 @@ from fedlease.experiments.reopen import check_here, check_model, check_rows, reo
 from fedlease.experiments.results import Run
 from fedlease.experiments.rounds import go_on
 from fedlease.experiments.spec import Spec, make_spec, read_spec
-from fedlease.experiments.store import ELSEWHERE, Checkpoint, History, Store
+from fedlease.experiments.store import ELSEWHERE, Store
 from fedlease.experiments.surroundings import surroundings
 from fedlease.experiments.tracking import check, following, remembered
 from fedlease.training.quantization import libraries

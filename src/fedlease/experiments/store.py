@@ -18,23 +18,16 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from fedlease import __version__
-from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import make_folder, read_bytes, read_json, write_json
-from fedlease.core.protocols import ClientId
-from fedlease.core.weights import Weights
-from fedlease.engines.shelf import Shelf
 from fedlease.experiments import heartbeat
+from fedlease.experiments.checkpoint import Checkpoint, History, checkpoints, read_last, write
 from fedlease.experiments.damage import ASKED, RECORDED, damage
-from fedlease.experiments.holdings import Holdings
-from fedlease.experiments.keepings import Keepings
 from fedlease.experiments.lock import NAME as LOCK
 from fedlease.experiments.lock import lock
 
@@ -50,41 +43,6 @@ ELSEWHERE = "elsewhere"
 
 BEGUN = ("spec.json", "checkpoint", LOCK, heartbeat.NAME, TRACKERS, ELSEWHERE)
 """What a run may leave that was stopped before its first checkpoint."""
-
-
-@dataclass
-class History:
-    """The part of a record that grows: one entry a round, and one for each time the run was started."""
-
-    rounds: list[dict[str, Any]] = field(default_factory=list)
-    sessions: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Everything a run goes on from after ``round`` rounds.
-
-    Attributes:
-        round: rounds done.
-        state: the method's.
-        kept: every client's private memory, or what names it.
-        history: what the record tells so far.
-        holds: the digests of what every client holds of what it was sent, which is not sent again.
-    """
-
-    round: int
-    state: Any
-    kept: Mapping[ClientId, Weights]
-    history: History
-    holds: Mapping[ClientId, Weights] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What clients keep as checkpoints had it before `Keepings`."""
-
-    round: int
-    weights: dict[ClientId, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +63,7 @@ class Store:
             raise FedLeaseError(f"{self.folder} is a file: choose another --out")
         there = [p.name for p in self.folder.glob("*")] if self.folder.is_dir() else []
         there = [name for name in there if not _temporary(name)]
-        if "spec.json" in there and (self._checkpoints() or self.has_record()):
+        if "spec.json" in there and (checkpoints(self.folder) or self.has_record()):
             raise FedLeaseError(
                 f"{self.folder} already holds a run: go on with 'fedlease resume {self.folder}', "
                 "or choose another --out"
@@ -188,7 +146,7 @@ class Store:
 
     def begun(self) -> bool:
         """Tell whether there is a round to go on from."""
-        return bool(self._checkpoints())
+        return bool(checkpoints(self.folder))
 
     def has_record(self) -> bool:
         """Tell whether a round was done and told."""
@@ -249,51 +207,16 @@ class Store:
         }
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Make a checkpoint: written beside, renamed into place, older ones removed.
+        """Make a checkpoint, see `checkpoint.write`.
 
         Raises:
             FedLeaseError: it cannot be written; the one before stays.
         """
-        final = self._checkpoint(checkpoint.round)
-        partial = final.with_name(f".{final.name}.partial")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            save_value(checkpoint.state, partial, "state")
-            save_value(Keepings.of(checkpoint.round, checkpoint.kept), partial, "keeps")
-            save_value(Holdings.of(checkpoint.holds), partial, "holds")
-            write_json(partial / "history.json", asdict(checkpoint.history))
-            partial.rename(final)
-            for older in self._checkpoints()[:-1]:
-                shutil.rmtree(older)
-        except OSError as error:
-            raise FedLeaseError(f"cannot write the checkpoint {final}: {error.strerror}") from error
+        write(checkpoint, self.folder)
 
     def load(self, kind: type[Any]) -> Checkpoint | None:
         """Read the last checkpoint of a method whose state is a ``kind``; None before the first."""
-        found = self._checkpoints()
-        if not found:
-            return None
-        if (found[-1] / "keeps.json").is_file():
-            together = load_value(Keepings, found[-1], "keeps", mapped=True)
-            shelf = Shelf(self.folder)
-            round = together.round
-            kept = {client: shelf.put(own) for client, own in together.apart()}
-        else:  # a run of before
-            before = load_value(_Kept, found[-1], "kept")
-            round, kept = before.round, dict(before.weights)
-        holds = {}
-        if (found[-1] / "holds.json").is_file():  # a run of before has none: all is sent once more
-            holds = load_value(Holdings, found[-1], "holds").apart()
-        history = History(**read_json(found[-1] / "history.json"))
-        state = load_value(kind, found[-1], "state")
-        return Checkpoint(round, state, kept, history, holds)
-
-    def _checkpoint(self, round: int) -> Path:
-        return self.folder / "checkpoint" / f"round-{round:06d}"
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoint").glob("round-*"))
+        return read_last(self.folder, kind)
 
 
 def _temporary(name: str) -> bool:

@@ -24,7 +24,8 @@ from fedlease import __version__
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import read_json, write_json
 from fedlease.core.progress import Progress
-from fedlease.experiments.store import TRACKERS, History, Store
+from fedlease.experiments.checkpoint import History
+from fedlease.experiments.store import TRACKERS, Store
 from fedlease.experiments.tracking.kinds import KNOWN, Place, check, prepare
 from fedlease.experiments.tracking.numbers import Numbers, allocated, hyperparameters, routed, values
 
