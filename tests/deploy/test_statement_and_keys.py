@@ -83,6 +83,13 @@ def test_certificates_are_for_the_hosts_and_keys_for_the_owner(tmp_path: Path) -
     assert private.public_key() == load_ssh_public_key(public.read_bytes())
     for name in ("ca.key", "server.key", "bank"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    before = (tmp_path / "ca.key").read_bytes()
+    with pytest.raises(FedLeaseError, match="holds certificates already"):
+        write_certificates(tmp_path, ["localhost"])
+    assert (tmp_path / "ca.key").read_bytes() == before
+    (tmp_path / "server.key").unlink()  # as if it had been killed in between: no site has them yet
+    write_certificates(tmp_path, ["localhost"])
+    assert (tmp_path / "ca.key").read_bytes() != before
 
 
 def test_a_trial_of_fewer_sites_takes_clients_of_every_entry(spec_of: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import make_folder, write_bytes
 
 CURVE = ec.SECP384R1()
@@ -27,8 +28,12 @@ def write_certificates(folder: Path, hosts: Sequence[str], days: int = 365) -> N
         days: until both end.
 
     Raises:
-        FedLeaseError: they cannot be written.
+        FedLeaseError: they cannot be written, or are there already.
     """
+    if (folder / "server.key").is_file():  # written last: what a kill left half done gives way
+        raise FedLeaseError(
+            f"{folder} holds certificates already, which sites may trust: choose another"
+        )
     make_folder(folder)
     now = datetime.now(UTC)
     authority_key, server_key = ec.generate_private_key(CURVE), ec.generate_private_key(CURVE)

@@ -122,7 +122,7 @@ class Trial:
         make_folder(folder)
         server: dict[str, Any] = {"address": f"{LOCAL}:{self.port}"}
         if self.tls:
-            if not self._key(name).is_file():
+            if not self._key(f"{name}.pub").is_file():  # written last
                 write_site_key(self._key(name))
             server |= {"certificate": str(self.authority), "key": str(self._key(name))}
         told = {"name": name, "spec": str(self.folder / "spec.toml"), "server": server}
