@@ -51,11 +51,23 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview], *, durable: boo
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
+        if durable:
+            flush_folder(path.parent)
     except OSError as error:
         raise FedLeaseError(f"cannot write {path}: {error.strerror or error}") from error
     finally:  # after the renaming there is none
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def flush_folder(path: Path) -> None:
+    """Flush the names in a folder to disk, so that what was renamed there is there after a power cut, too."""
+    with contextlib.suppress(OSError):  # not every file system can; the files themselves are flushed
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -31,9 +31,7 @@ def write_certificates(folder: Path, hosts: Sequence[str], days: int = 365) -> N
         FedLeaseError: they cannot be written, or are there already.
     """
     if (folder / "server.key").is_file():  # written last: what a kill left half done gives way
-        raise FedLeaseError(
-            f"{folder} holds certificates already, which sites may trust: choose another"
-        )
+        raise FedLeaseError(f"{folder} holds certificates already, which sites may trust: choose another")
     make_folder(folder)
     now = datetime.now(UTC)
     authority_key, server_key = ec.generate_private_key(CURVE), ec.generate_private_key(CURVE)

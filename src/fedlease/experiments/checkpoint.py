@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedlease.core.codec import load_value, save_value
 from fedlease.core.errors import FedLeaseError
-from fedlease.core.files import read_json, write_json
+from fedlease.core.files import flush_folder, read_json, write_json
 from fedlease.core.protocols import ClientId
 from fedlease.core.weights import Weights
 from fedlease.engines.shelf import Shelf
@@ -76,6 +76,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         save_value(Holdings.of(checkpoint.holds), partial, "holds")
         write_json(partial / "history.json", asdict(checkpoint.history))
         partial.rename(final)
+        flush_folder(final.parent)
         for older in checkpoints(folder)[:-1]:
             shutil.rmtree(older)
     except OSError as error:
