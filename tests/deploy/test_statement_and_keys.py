@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
-from test_sites import Sites, _no_socket, toml
+from fake_sites import Sites, toml
 from typer.testing import CliRunner
 
 from fedlease.algorithms.registry import methods
@@ -33,7 +33,7 @@ from fedlease.deploy.trial_spec import for_sites, write_spec
 from fedlease.engines.flower_records import FAILED, LACKS
 from fedlease.experiments.spec import make_spec, read_spec
 
-__all__ = ["_no_socket"]
+pytestmark = pytest.mark.usefixtures("workers_here")
 
 
 def test_what_is_said_to_leave_is_what_leaves(spec_of: Any, tmp_path: Path) -> None:
