@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_sites import Sites, state, toml
@@ -137,9 +138,14 @@ def test_a_server_killed_and_started_again_equals_one_that_was_not(
     ]
 
 
-def test_a_site_does_nothing_for_a_server_of_another_specification(spec_of: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"training": {"batch_size": 8, "epochs": 9}}, {"data": {"held_out": True}}], ids=str
+)
+def test_a_site_does_nothing_for_a_server_of_another_specification(
+    change: dict[str, Any], spec_of: Make, tmp_path: Path
+) -> None:
     sites = Sites(tmp_path / "sites", spec_of(exchange={"deadline": 5}))
-    other = spec_of(exchange={"deadline": 5}, training={"batch_size": 8, "epochs": 9})
+    other = spec_of(exchange={"deadline": 5}, **change)
     (sites.folder / "other.toml").write_text(toml(other))
     with pytest.raises(FedLeaseError, match="0 of 4 sites are there after 5 s, and 4 are needed"):
         serve(

@@ -31,6 +31,7 @@ from fedlease.deploy.spent import Spent
 from fedlease.deploy.statement import leaving, leaving_of
 from fedlease.deploy.trial_spec import for_sites, write_spec
 from fedlease.engines.flower_records import FAILED, LACKS
+from fedlease.experiments.lock import lock
 from fedlease.experiments.spec import make_spec, read_spec
 
 pytestmark = pytest.mark.usefixtures("workers_here")
@@ -209,6 +210,9 @@ def test_the_commands_say_what_is_wrong_in_a_line(spec_of: Any, tmp_path: Path) 
     no_server = run.invoke(app, ["site", "--config", str(tmp_path / "site.toml")])
     assert isinstance(no_server.exception, FedLeaseError)
     assert "names no server: give [server] an address" in str(no_server.exception)
+    with lock(tmp_path / "state"):  # as the site that is at work holds it
+        second = run.invoke(app, ["site", "--config", str(tmp_path / "site.toml")])
+    assert str(second.exception) == f"{tmp_path / 'state'}: another process is at this site's state"
     key = ["site", "--config", str(tmp_path / "site.toml"), "--key", str(tmp_path / "bank.key")]
     assert run.invoke(app, key).exit_code == 0
     assert "a key is never replaced" in str(run.invoke(app, key).exception)

@@ -59,11 +59,13 @@ def site(
 ) -> None:
     """Take part in a federation: say what leaves this site, then connect to the server and work."""
     _flower_is_there()
+    from fedlease.core.files import make_folder
     from fedlease.deploy.keys import write_site_key
     from fedlease.deploy.processes import Processes, environment
     from fedlease.deploy.site import sockets, start_site
     from fedlease.deploy.site_config import read_site
     from fedlease.deploy.statement import said
+    from fedlease.experiments.lock import lock
 
     screen = console()
     if key is not None:
@@ -80,7 +82,8 @@ def site(
     rows = known.rows()  # what is wrong with them is said now, not at the first message
     screen.print(f"{len(rows.train)} training and {len(rows.test)} test rows", highlight=False)
     started = Processes(known.state / "logs", environment(known.state / "flower"))
-    with ended_as_by_ctrl_c(), sockets() as at, started as processes:
+    make_folder(known.state)
+    with lock(known.state, "this site's state"), ended_as_by_ctrl_c(), sockets() as at, started as processes:
         start_site(processes, known, config, at)
         screen.print(f"working; output goes to {processes.logs}", highlight=False, soft_wrap=True)
         while True:

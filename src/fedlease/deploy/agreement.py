@@ -17,12 +17,14 @@ SAMPLES, SAMPLE = 64, 4096
 def agreement(spec: Spec) -> str:
     """A hash of what makes the result: method, model, training, seed, rounds, wire and names of the clients.
 
-    Where the rows of a client lie is its site's affair; so is where the model lies, whose files are compared.
+    Where the rows of a client lie is its site's affair, but not whether it is scored on rows held out;
+    so is where the model lies, whose files are compared.
     """
     told = spec.model_dump(mode="json", exclude={"clients", "method", *ONLY_HERE})
     for key in ("name", "device", "threads"):
         told["model"].pop(key)
     told |= {"method": spec.settings(), "clients": sorted(spec.ids), "task": spec.clients[0].task}
+    told["held_out"] = spec.data.held_out
     if spec.exchange.wire != "float32":
         told["wire"] = spec.exchange.wire
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""One process at a run: a lock that ends with its process, however that dies."""
+"""One process at a run, or at what a site keeps: a lock that ends with its process, however that dies."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ TRIES, PAUSE = 5, 0.02
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, what: str = "this run") -> Iterator[None]:
     """Keep a second process out while this one writes.
 
+    Args:
+        folder: to be locked; it is there.
+        what: lies in it, for the error.
+
     Raises:
-        FedLeaseError: another process runs this run, or the lock cannot be written.
+        FedLeaseError: another process is at it, or the lock cannot be written.
     """
     try:
         opened = (folder / NAME).open("w")
@@ -33,7 +37,7 @@ def lock(folder: Path) -> Iterator[None]:
             if _taken(file, fcntl.LOCK_EX):
                 break
             if not left:
-                raise FedLeaseError(f"{folder}: another process is at this run")
+                raise FedLeaseError(f"{folder}: another process is at {what}")
             time.sleep(PAUSE)
         yield
 
