@@ -90,6 +90,8 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path, spec_of: Any) -> None:
         ({"spec": {"method": {"name": "fedit"}, "clients": []}}, "it has no spec.rounds"),
         ({"rounds": 3}, "its rounds is not a list"),
         ({"clients": []}, "its clients is not a table"),
+        ({"rounds": [{"round": 1, "metrics": {}}, 7]}, "of the rounds, number 2: it has no round"),
+        ({"rounds": [{"round": 1, "metrics": []}]}, "of the rounds, number 1: its metrics is not a table"),
     ],
 )
 def test_a_damaged_record_is_said_in_one_line(
@@ -110,3 +112,13 @@ def test_a_record_that_lacks_what_show_prints(command: Any, run_of: Any, tmp_pat
     code, shown, complaint = command("show", tmp_path)
     assert (code, shown, complaint.count("\n")) == (2, "", 1)
     assert f"{tmp_path}: the record is damaged, or of another version: KeyError '{part}'" in complaint
+
+
+@pytest.mark.parametrize("words", [["table"], ["figure", "8"]], ids=" ".join)
+def test_a_score_that_is_none_is_said_in_a_line(
+    command: Any, run_of: Any, tmp_path: Path, words: list[str]
+) -> None:
+    run_of({"a": 3}, clients={"a": {"group": "a"}}, seed=0, status="complete")
+    code, shown, complaint = command(*words, tmp_path)
+    assert (code, shown, complaint.count("\n")) == (2, "", 1)
+    assert "record" in complaint

@@ -85,19 +85,16 @@ def show(
     picture: Annotated[Path | None, typer.Option(help="Also draw the score by round as a PNG.")] = None,
 ) -> None:
     """Print what a run found and what it cost; of several runs, side by side."""
+    from fedlease.cli.collect import readable
     from fedlease.experiments.results import Run
     from fedlease.report.rounds_figure import rounds_figure
     from fedlease.report.summary import comparison, run_report
 
     records = [Run(folder).record for folder in folders]
-    try:
+    with readable(folders):
         console().print(run_report(records[0]) if len(records) == 1 else comparison(records))
         if picture is not None:
             rounds_figure(records, picture)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        why = " ".join(f"{type(error).__name__} {error}".split())
-        named = ", ".join(map(str, folders))
-        raise FedLeaseError(f"{named}: the record is damaged, or of another version: {why}") from error
 
 
 @app.command()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os.path import normpath
 from pathlib import Path
 
@@ -14,6 +15,21 @@ from fedlease.experiments.manifest import read_manifest
 from fedlease.experiments.results import Run
 from fedlease.report.records import Entry, label
 from fedlease.report.words import some
+
+
+@contextmanager
+def readable(folders: Sequence[Path]) -> Iterator[None]:
+    """Around what reads records: one that is whole as JSON and lacks something inside is said in a line.
+
+    Raises:
+        FedLeaseError: in the place of what Python raises where a part is missing or of another kind.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        why = " ".join(f"{type(error).__name__} {error}".split())
+        whose = some(list(map(str, folders)), 4)
+        raise FedLeaseError(f"{whose}: the record is damaged, or of another version: {why}") from error
 
 
 def chosen(paths: Sequence[Path]) -> list[Path]:

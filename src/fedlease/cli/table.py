@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedlease.cli.collect import chosen, collect, title_of, waiting
+from fedlease.cli.collect import chosen, collect, readable, title_of, waiting
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import write_bytes
 from fedlease.report.table import make_table
@@ -30,7 +30,8 @@ def show_table(
     if name not in FORMATS:
         raise FedLeaseError(f"--format {name}: there is no such format; there are: {', '.join(FORMATS)}")
     folders = chosen(folders)
-    table = make_table(collect(folders), against, title_of(folders), waiting(folders))
+    with readable(folders):
+        table = make_table(collect(folders), against, title_of(folders), waiting(folders))
     form = FORMATS[name]
     if out is not None:
         write_bytes(out, form.write(table).encode())

@@ -19,8 +19,23 @@ RECORDED: Mapping[str, tuple[type, str]] = {
 }
 """What every record has."""
 
+OF_ROUND: Mapping[str, tuple[type, str]] = {"round": (int, "a number"), "metrics": (dict, "a table")}
+"""What every round of a record has."""
 
-def damage(value: Mapping[str, Any], parts: Mapping[str, tuple[type, str]]) -> str | None:
+
+def damaged_record(record: Mapping[str, Any]) -> str | None:
+    """Return what a record lacks, in itself or in one of its rounds, as `damage` does."""
+    wrong = damage(record, RECORDED)
+    if wrong is not None:
+        return wrong
+    for place, round in enumerate(record["rounds"], 1):
+        wrong = damage(round, OF_ROUND)
+        if wrong is not None:
+            return f"of the rounds, number {place}: {wrong}"
+    return None
+
+
+def damage(value: Any, parts: Mapping[str, tuple[type, str]]) -> str | None:
     """Return what a file lacks, or has as something else, in words; None for nothing."""
     for path, (kind, what) in parts.items():
         found: Any = value

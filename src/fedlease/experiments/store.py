@@ -27,7 +27,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.files import make_folder, read_bytes, read_json, write_json
 from fedlease.experiments import heartbeat
 from fedlease.experiments.checkpoint import Checkpoint, History, checkpoints, read_last, write
-from fedlease.experiments.damage import ASKED, RECORDED, damage
+from fedlease.experiments.damage import ASKED, damage, damaged_record
 from fedlease.experiments.lock import NAME as LOCK
 from fedlease.experiments.lock import lock
 
@@ -171,7 +171,7 @@ class Store:
             raise FedLeaseError(
                 f"{self.folder / name} has format {found}; fedlease {__version__} reads {FORMAT}"
             )
-        wrong = damage(value, RECORDED if name == "record.json" else ASKED)
+        wrong = damaged_record(value) if name == "record.json" else damage(value, ASKED)
         if wrong is not None:
             raise FedLeaseError(f"{self.folder / name} is damaged: {wrong}; remove the run")
         return dict(value)
