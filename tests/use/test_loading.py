@@ -75,7 +75,7 @@ def test_what_it_saves_loads_on_the_bare_base(run: Run, tiny: Path, tmp_path: Pa
 
 
 def _unfinished(folder: Path, _: Path) -> None:
-    _record(folder, status="running", rounds=[{}])
+    _record(folder, status="running", rounds=[{"round": 1, "metrics": {}}])
 
 
 def _other_version(folder: Path, _: Path) -> None:
