@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
 from fedlease.core.errors import FedLeaseError
+
+TOKENS = 1024
+"""Most tokens of rows with answers, padding counted, that a CPU takes the loss of at once, unless one row has
+more.
+
+So SmolLM2 takes less than 4 GiB in float32 at 8 rows of 256 tokens, and matrices of so many rows are large
+enough for a CPU (docs/models.md).
+"""
 
 
 def batches(
@@ -35,10 +44,26 @@ def batches(
     return [made[index] for index in torch.randperm(len(made), generator=generator).tolist()]
 
 
-def in_length_order(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return batches of rows sorted by length, ties in row order: for scoring, where order is free."""
+def in_length_order(lengths: Sequence[int], batch_size: int, tokens: float = math.inf) -> list[list[int]]:
+    """Return batches of rows sorted by length, ties in row order: for scoring, where order is free.
+
+    Args:
+        lengths: of the rows, in tokens.
+        batch_size: most rows of a batch.
+        tokens: most tokens of a batch, padding counted, unless one row has more.
+    """
     _check(batch_size, 1)
-    return _cut(sorted(range(len(lengths)), key=lengths.__getitem__), batch_size)
+    made: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):  # so a batch is as wide as the next row
+        if not made or len(made[-1]) == batch_size or (len(made[-1]) + 1) * lengths[row] > tokens:
+            made.append([])
+        made[-1].append(row)
+    return made
+
+
+def most_tokens(device: torch.device) -> float:
+    """Return how many tokens of rows with answers the loss is taken of at once: `TOKENS` on a CPU."""
+    return TOKENS if device.type == "cpu" else math.inf
 
 
 def _cut(rows: list[int], size: int) -> list[list[int]]:

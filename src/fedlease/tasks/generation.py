@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 from fedlease.core.errors import FedLeaseError
 from fedlease.tasks import templates, written
 from fedlease.tasks.base import Encoded, Example
+from fedlease.tasks.batching import most_tokens
 from fedlease.tasks.inference import Inference
 from fedlease.tasks.tokens import Prompts, without_middle
 
@@ -147,7 +149,7 @@ class Generation:
     def mean_loss(self, network: nn.Module, rows: Encoded, inference: Inference) -> float:
         """Return the mean cross-entropy over the tokens of all answers and ends: long answers weigh more."""
         summed, tokens = 0.0, 0
-        for indices in inference.batches(rows.lengths):
+        for indices in inference.batches(rows.lengths, most_tokens(inference.device)):
             batch = self.collate(rows, indices, inference.pad_id)
             on_device = {name: tensor.to(inference.device) for name, tensor in batch.items()}
             found = self.weight(rows, indices)
@@ -188,11 +190,12 @@ class Generation:
             length = max(map(len, prompts))
             ids = [[inference.pad_id] * (length - len(prompt)) + prompt for prompt in prompts]
             mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-            output = _generating(network).generate(
-                input_ids=torch.tensor(ids, device=inference.device),
-                attention_mask=torch.tensor(mask, device=inference.device),
-                generation_config=settings,
-            )
+            with _without_gaps(network) as writer:
+                output = writer.generate(
+                    input_ids=torch.tensor(ids, device=inference.device),
+                    attention_mask=torch.tensor(mask, device=inference.device),
+                    generation_config=settings,
+                )
             for row, new in zip(indices, output[:, length:].tolist(), strict=True):
                 made[row] = new[: new.index(end)] if end in new else new
         return made
@@ -219,6 +222,23 @@ def answer_logits(network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tens
     finally:
         handle.remove()
     return logits, targets[wanted]
+
+
+@contextmanager
+def _without_gaps(network: nn.Module) -> Iterator[Any]:
+    """The network, whose output layer is given hidden states that lie side by side in memory.
+
+    The last ones of a batch's prompts are a slice of all of them, which PyTorch multiplies row by row: in
+    bfloat16 on a CPU that takes seconds, with a copy milliseconds (docs/log.md).
+    """
+    writer = _generating(network)
+    handle = writer.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: (inputs[0].contiguous(), *inputs[1:])
+    )
+    try:
+        yield writer
+    finally:
+        handle.remove()
 
 
 def _generating(network: nn.Module) -> Any:

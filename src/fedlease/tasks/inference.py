@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -41,10 +42,15 @@ class Inference:
     device: torch.device
     watch: Callable[[Step], None]
 
-    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the rows of each batch, the shortest first; the time until the next is asked for is told."""
+    def batches(self, lengths: Sequence[int], tokens: float = math.inf) -> Iterator[list[int]]:
+        """Yield the rows of each batch, the shortest first; the time until the next is asked for is told.
+
+        Args:
+            lengths: of the rows, in tokens.
+            tokens: most tokens of a batch, see `in_length_order`.
+        """
         done = 0
-        for rows in in_length_order(lengths, self.batch_size):
+        for rows in in_length_order(lengths, self.batch_size, tokens):
             began = perf_counter()
             yield rows
             done += len(rows)

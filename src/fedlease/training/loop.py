@@ -14,16 +14,9 @@ from torch import nn
 from fedlease.core.errors import DivergedError, FedLeaseError
 from fedlease.core.seeds import derive, generator
 from fedlease.tasks.base import Encoded, Task
-from fedlease.tasks.batching import batches
+from fedlease.tasks.batching import batches, in_length_order, most_tokens
 from fedlease.tasks.inference import Step
 from fedlease.training.precision import Plan
-
-TOKENS = 1024
-"""Most tokens of rows with answers, padding counted, that a CPU trains on at once, unless one row has more.
-
-So SmolLM2 takes less than 4 GiB in float32 at 8 rows of 256 tokens, and matrices of so many rows are large
-enough for a CPU (docs/models.md).
-"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,8 @@ class Training:
         score_batch_size: rows of a scoring batch.
         micro_batch_size: most rows of a training batch that go through the model at once: gradients of a
             larger one are summed, which are those of the whole but for rounding and the draws of dropout.
-            None takes what the machine's plan says. In generation a CPU takes at most `TOKENS` besides.
+            None takes what the machine's plan says. In generation a CPU takes at most
+            `batching.TOKENS` besides.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -117,15 +111,11 @@ def fit(
 def _pieces(rows: list[int], data: Encoded, size: int | None, device: torch.device) -> list[list[int]]:
     """The batch, or rows of like length together where not all of it goes through the model at once."""
     most = len(rows) if size is None else size
-    tokens = TOKENS if data.answers and device.type == "cpu" else math.inf
-    if len(rows) <= most and len(rows) * max(data.lengths[row] for row in rows) <= tokens:
+    tokens = most_tokens(device) if data.answers else math.inf
+    lengths = [data.lengths[row] for row in rows]
+    if len(rows) <= most and len(rows) * max(lengths) <= tokens:
         return [rows]
-    pieces: list[list[int]] = [[]]
-    for row in sorted(rows, key=data.lengths.__getitem__):  # so a piece is as wide as the row that comes next
-        if pieces[-1] and (len(pieces[-1]) == most or (len(pieces[-1]) + 1) * data.lengths[row] > tokens):
-            pieces.append([])
-        pieces[-1].append(row)
-    return pieces
+    return [[rows[place] for place in piece] for piece in in_length_order(lengths, most, tokens)]
 
 
 def _backward(
