@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -42,6 +44,20 @@ def test_in_length_order(lengths: list[int], batch_size: int) -> None:
     flat = [row for batch in made for row in batch]
     assert flat == sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
     assert all(len(batch) == batch_size for batch in made[:-1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=LENGTHS, batch_size=SIZES, tokens=st.integers(1, 200))
+def test_a_batch_has_no_more_tokens_than_it_may(lengths: list[int], batch_size: int, tokens: int) -> None:
+    made = in_length_order(lengths, batch_size, tokens)
+    assert [row for batch in made for row in batch] == sorted(
+        range(len(lengths)), key=lambda row: (lengths[row], row)
+    )
+    for batch in made:
+        assert len(batch) <= batch_size
+        assert len(batch) == 1 or len(batch) * lengths[batch[-1]] <= tokens
+    for batch, following in pairwise(made):  # one row more had been too many
+        assert len(batch) == batch_size or (len(batch) + 1) * lengths[following[0]] > tokens
 
 
 def test_rows_and_batches_are_shuffled() -> None:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.tasks.base import Encoded, Example, Task
+from fedlease.tasks.batching import TOKENS
 from fedlease.tasks.generation import IGNORED, Generation, answer_logits
 from fedlease.tasks.inference import Inference, Step
 from fedlease.tasks.templates import ALPACA
@@ -210,6 +211,39 @@ def test_the_mean_loss_is_over_all_answer_tokens(network: Any, tokenizer: Any) -
         whole = float(PLAIN.loss(network, PLAIN.collate(encoded, range(5), 0)))
     assert found == pytest.approx(whole, abs=1e-6)
     assert [(step.rows, step.done, step.total) for step in steps] == [(2, 2, 5), (2, 4, 5), (1, 5, 5)]
+
+
+def test_the_loss_of_many_rows_is_taken_of_so_many_tokens_at_once(network: Any, tokenizer: Any) -> None:
+    encoded = PLAIN.encode(ROWS * 20, tokenizer, 128)
+    seen: list[int] = []
+
+    def note(_: Any, inputs: Any, given: dict[str, Any]) -> None:
+        seen.append(given["input_ids"].numel())
+
+    handle = network.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        with torch.inference_mode():
+            PLAIN.mean_loss(network, encoded, inference(tokenizer, 100))
+    finally:
+        handle.remove()
+    assert len(seen) > 1
+    assert max(seen) <= TOKENS < sum(seen)
+
+
+def test_the_output_layer_is_never_given_a_slice(network: Any, tokenizer: Any) -> None:
+    whole: list[bool] = []
+
+    def note(_: Any, inputs: Any, __: Any) -> None:
+        whole.append(inputs[0].is_contiguous())
+
+    handle = network.get_output_embeddings().register_forward_hook(note)
+    try:
+        with torch.inference_mode():
+            PLAIN.write(network, PLAIN.encode(ROWS, tokenizer, 128), inference(tokenizer), 256)
+    finally:
+        handle.remove()
+    assert len(whole) > 1
+    assert all(whole)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
