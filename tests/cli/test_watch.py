@@ -148,11 +148,14 @@ def _other(name: str) -> Any:
     return lambda folder: write_json(folder / name, {**read_json(folder / name), "format": 99})
 
 
-def _without_rows(folder: Path) -> None:
-    made = read_json(folder / "record.json")
-    for entry in made["rounds"]:
-        del entry["metrics"]
-    write_json(folder / "record.json", made)
+def _without(part: str) -> Any:
+    def harm(folder: Path) -> None:
+        made = read_json(folder / "record.json")
+        for entry in made["rounds"]:
+            del entry[part]
+        write_json(folder / "record.json", made)
+
+    return harm
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,8 @@ def _without_rows(folder: Path) -> None:
         (_other("spec.json"), "spec.json has format 99; fedlease"),
         (_other("record.json"), "record.json has format 99; fedlease"),
         (_other("progress.json"), "progress.json has format 99; fedlease"),
-        (_without_rows, "its record or spec is damaged: KeyError 'metrics'"),
+        (_without("metrics"), "record.json is damaged: of the rounds, number 1: it has no metrics"),
+        (_without("loss"), "the record is damaged, or of another version: KeyError 'loss'"),
     ],
 )
 def test_damage_and_other_versions_are_told_in_a_line(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from fedlease.cli.screen import console
-from fedlease.core.errors import FedLeaseError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -48,25 +47,24 @@ def watch(
 
     It ends with the run; Ctrl-C only stops looking.
     """
+    from fedlease.cli.collect import readable
     from fedlease.cli.watch_pages import page_of
 
     screen = console()
     try:
-        page = page_of(folder)
-        more = page.look()
-        if once:
-            screen.print(page.view(None))
-        elif screen.is_terminal:
-            _live(screen, page, more)
-        else:
-            _plain(screen, page, more)
-        if not (once and more):
-            screen.print(page.verdict(), highlight=False, soft_wrap=True, markup=False)
+        with readable([folder]):
+            page = page_of(folder)
+            more = page.look()
+            if once:
+                screen.print(page.view(None))
+            elif screen.is_terminal:
+                _live(screen, page, more)
+            else:
+                _plain(screen, page, more)
+            if not (once and more):
+                screen.print(page.verdict(), highlight=False, soft_wrap=True, markup=False)
     except KeyboardInterrupt:
         screen.print("no longer watched; what runs goes on", highlight=False)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        why = " ".join(f"{type(error).__name__} {error}".split())
-        raise FedLeaseError(f"{folder}: its record or spec is damaged: {why}") from error
 
 
 def _live(screen: Console, page: Page, more: bool) -> None:
