@@ -164,6 +164,22 @@ def test_the_best_row_is_compared_with_the_best_of_another_method(entry: Any) ->
     assert make_table(runs[2:]).sections[0].runner_up is None
 
 
+def test_the_best_row_is_told_and_compared_over_the_seeds_that_all_have(entry: Any) -> None:
+    found = make_table(
+        [
+            entry("FedIT", 0, [0.7] * 4),
+            entry("FedIT", 1, [0.1] * 4),
+            entry("IFCA", 0, [0.6, 0.65, 0.6, 0.6], method="ifca"),
+            entry("IFCA", 1, [0.9] * 4, method="ifca"),
+            entry("FedDPA", 0, [0.5] * 4, method="feddpa"),
+        ]
+    )
+    assert said(found, "best row of another method").startswith(
+        "FedIT has the best average, +8.75 points to IFCA"
+    )
+    assert "4 pairs of 1 seed" in said(found, "best row of another method")
+
+
 def test_an_expert_a_client_and_methods_of_others_are_no_fedlease(entry: Any) -> None:
     assert {name for name, method in methods().items() if method.make is FedLease} == set(FEDLEASE)
     single = entry("Single", 0, [0.5, 0.5, 0.5, 0.6])

@@ -24,7 +24,7 @@ def agreement(spec: Spec) -> str:
     for key in ("name", "device", "threads"):
         told["model"].pop(key)
     told |= {"method": spec.settings(), "clients": sorted(spec.ids), "task": spec.clients[0].task}
-    told["held_out"] = spec.data.held_out
+    told |= {"held_out": spec.data.held_out}
     if spec.exchange.wire != "float32":
         told["wire"] = spec.exchange.wire
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -215,9 +215,12 @@ def rounded(value: Summary | None) -> float | None:
 def _runner_up(part: Part) -> Comparison | None:
     """The row with the best average against the best one of another method; None without two methods."""
     common = set.intersection(*(set(row.scores) for row in part.rows.values())) if part.rows else set()
-    averages = {  # over the seeds that all rows have, else luck with seeds would rank them
-        name: _over([average(scores, scores) for seed, scores in row.scores.items() if seed in common])
+    shared = {  # the seeds that all rows have, else luck with seeds would rank them
+        name: {seed: scores for seed, scores in row.scores.items() if seed in common}
         for name, row in part.rows.items()
+    }
+    averages = {
+        name: _over([average(scores, scores) for scores in seeds.values()]) for name, seeds in shared.items()
     }
     ranked = [name for name, found in averages.items() if found is not None]
     ranked.sort(key=lambda name: -averages[name].mean)  # type: ignore[union-attr]
@@ -225,7 +228,8 @@ def _runner_up(part: Part) -> Comparison | None:
     others = [part.rows[name] for name in ranked if best and part.rows[name].method != best.method]
     if best is None or not others:
         return None
-    return compare(best.name, best.scores, others[0].name, others[0].scores)
+    other = others[0].name
+    return compare(best.name, shared[best.name], other, shared[other])
 
 
 def _comparisons(section: Section) -> list[Comparison]:
