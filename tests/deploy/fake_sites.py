@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
-from grid import Clock, FakeGrid, Node
+from grid import Clock, FakeGrid, Node, mail
 
 import fedlease
 from fedlease.deploy.client_app import app
 from fedlease.deploy.server import serve
-from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.spec import read_spec
 
 CLIENTS = ("answers-0", "answers-1", "tone-0", "tone-1")
@@ -43,7 +42,7 @@ class Sites:
 
     def serve(self, out: Path) -> fedlease.Run:
         spec = read_spec(self.folder / "spec.toml")
-        return serve(spec, self.folder, out, Mailbox(self.grid, 1.0, self.clock))  # type: ignore[arg-type]
+        return serve(spec, self.folder, out, mail(self.grid, self.clock))
 
     def adapters(self) -> dict[str, bytes]:
         """What sites ended up with, as a run in one process names it."""

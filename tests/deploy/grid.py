@@ -11,6 +11,8 @@ from flwr.app import Message
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedlease.engines.mailbox import Mailbox
+
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
 Handler = Callable[[Message], list[Message]]
@@ -80,3 +82,8 @@ class FakeGrid:
                 self.delivered.append(message)
                 replies += self.nodes[message.metadata.dst_node_id].handler(message)
         return replies
+
+
+def mail(grid: FakeGrid, clock: Clock, patience: float | None = None) -> Mailbox:
+    """Looks once a second. A look is waited for: what a node does, a training maybe, it does in it."""
+    return Mailbox(grid, 1.0, clock, patience)  # type: ignore[arg-type]

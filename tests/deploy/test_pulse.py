@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flwr.app import Message
-from grid import FakeGrid, Node
+from grid import FakeGrid, Node, mail
 from test_simulation import Elsewhere, asked, assert_same
 
 import fedlease
@@ -18,7 +18,6 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.deploy import pulse
 from fedlease.deploy.pulse import NAME, Pulse, Silence
 from fedlease.deploy.simulation import simulated
-from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.engine import RunEngine, Start
 
 
@@ -86,7 +85,7 @@ class Stuck:
 
         grid = FakeGrid({number: Node(node) for number in range(7, 7 + len(start.spec.ids))})
         clock = Clock(Silence(start.store.folder, 900.0, unslept))
-        with simulated(start, Mailbox(grid, 1.0, clock)) as engine:  # type: ignore[arg-type]
+        with simulated(start, mail(grid, clock)) as engine:
             yield engine
 
 

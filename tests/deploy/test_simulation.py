@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flwr.app import Context, Message, RecordDict
-from grid import Clock, FakeGrid, Node
+from grid import Clock, FakeGrid, Node, mail
 
 import fedlease
 from fedlease.core.codec import load_value
@@ -18,7 +18,6 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.rounding import LOST
 from fedlease.deploy import actor
 from fedlease.deploy.simulation import simulated
-from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.engine import RunEngine, Start
 from fedlease.experiments.keepings import Keepings
 from fedlease.training.site import TorchSite
@@ -47,7 +46,7 @@ class Elsewhere:
             return asked(message)
 
         grid = FakeGrid({number: Node(node) for number in range(7, 7 + len(start.spec.ids))})
-        with simulated(start, Mailbox(grid, 1.0, Clock())) as engine:  # type: ignore[arg-type]
+        with simulated(start, mail(grid, Clock())) as engine:
             yield engine
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from fake_sites import Sites, state, toml
 from flwr.app import Message
+from grid import mail
 from rich.console import Console
 from runs import Make, files
 
 import fedlease
 from fedlease.core.errors import FedLeaseError
 from fedlease.deploy.server import serve
-from fedlease.engines.mailbox import Mailbox
 from fedlease.experiments.spec import read_spec
 from fedlease.report.summary import run_report
 from fedlease.training.precision import Timings
@@ -152,6 +152,6 @@ def test_a_site_does_nothing_for_a_server_of_another_specification(
             read_spec(sites.folder / "other.toml"),
             sites.folder,
             tmp_path / "run",
-            Mailbox(sites.grid, 1.0, sites.clock),  # type: ignore[arg-type]
+            mail(sites.grid, sites.clock),
         )
     assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -40,7 +41,7 @@ def spec_for(tiny: Path) -> dict[str, Any]:
 def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
     tiny: Path, tmp_path: Path, ended: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasten(monkeypatch, tmp_path)
+    hasten(monkeypatch, tmp_path, {"tone": 2})  # the first answer says who it is
     spec = make_spec(spec_for(tiny))
     expected = fedlease.run(spec, tmp_path / "one")
     trial = Trial(tmp_path / "trial", tls=True)
@@ -48,8 +49,9 @@ def test_killed_on_both_sides_with_tls_it_equals_the_run_in_one_process(
     with logs_told(trial.folder), sockets() as at, trial.processes() as processes:
         start(trial, processes, at)
         trial.submit(processes)
-        until(lambda: all(sent(trial, name, '"task": "hello"') for name in SITES), processes)
-        kill_site(processes, "tone")  # before or while it trains in round 1
+        assert processes.running["tone"].wait(PATIENCE) == -signal.SIGKILL
+        assert sent(trial, "tone", '"round": 1')  # so its site noted, and nothing of it arrived
+        kill_site(processes, "tone")
         trial.start_site(processes, "tone", at)
         refused(trial, processes)
         until(lambda: any(sent(trial, name, '"round": 2') for name in SITES), processes)

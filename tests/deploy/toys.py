@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Error, Message
-from grid import Clock, FakeGrid, Node
+from grid import Clock, FakeGrid, Node, mail
 from toy import MODULES, ToySite
 
 from fedlease.algorithms.registry import build
@@ -23,7 +23,6 @@ from fedlease.engines.exchange import SCORE, do_task
 from fedlease.engines.flower import Flower, Terms
 from fedlease.engines.flower_messages import from_records, to_records
 from fedlease.engines.flower_records import LACKS, failure
-from fedlease.engines.mailbox import Mailbox
 from fedlease.engines.roster import HELLO, Roster
 from fedlease.engines.uploads import Uploads
 
@@ -84,6 +83,7 @@ class Toys:
     terms: Terms = field(default_factory=lambda: Terms(60.0, 0.5, 0.5))
     clock: Clock = field(default_factory=Clock)
     grid: FakeGrid = field(default_factory=FakeGrid)
+    patience: float | None = None
     sites: dict[str, ToyNode] = field(default_factory=dict)
     wire: WireForm = "float32"
     modules: Modules = field(default_factory=lambda: MODULES)
@@ -100,8 +100,7 @@ class Toys:
         holds: Mapping[str, Weights] | None = None,
     ) -> Flower:
         algorithm = build(self.method, rank=2)
-        mail = Mailbox(self.grid, 1.0, self.clock)  # type: ignore[arg-type]
-        roster = Roster(mail, tuple(TARGETS), {"run": "toy"}, 30.0)
+        roster = Roster(mail(self.grid, self.clock, self.patience), tuple(TARGETS), {"run": "toy"}, 30.0)
         uploads = Uploads.of(algorithm, self.modules, 100.0)
         known = dict(kept or {}), dict(holds or {})
         return Flower(algorithm, roster, uploads, self.terms, {}, session, *known, self.wire)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,23 +20,36 @@ PATIENCE = 150.0
 """Seconds that a test waits for one thing to come to pass."""
 
 HASTY = """
-import sys
+import os, signal, sys
 from flwr.supercore import heartbeat
-from flwr.supernode import cli, fleet_http_connection
+from flwr.supernode import cli, fleet_http_connection, start_client_internal
 heartbeat.HEARTBEAT_DEFAULT_INTERVAL = fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = 10
+left, push = int(sys.argv.pop(1)), start_client_internal.push_object_contents_from_iterable
+
+def pushed(*arguments, **named):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    push(*arguments, **named)
+
+start_client_internal.push_object_contents_from_iterable = pushed
 sys.exit(cli.flower_supernode())
 """
 """A SuperNode that says every few seconds that it is there, for which Flower has no setting. Its server takes
-a killed one to be there for two of its intervals, so it lets it in again after 20 s instead of 60."""
+a killed one to be there for two of its intervals, so it lets it in again after 20 s instead of 60.
+
+Its first argument says over which answer it dies, 0 for none: when Flower's server was told of the answer
+and no part of it is there."""
 
 
-def hasten(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Have sites start such a SuperNode; all else of them is as it is."""
-    program, start = folder / "hasty.py", site._supernode
+def hasten(patch: pytest.MonkeyPatch, folder: Path, dies: Mapping[str, int]) -> None:
+    """Have sites start such a SuperNode, the first of a site to die over the answer given for its name."""
+    program, start, left = folder / "hasty.py", site._supernode, dict(dies)
     program.write_text(HASTY)
 
     def hasty(config: SiteConfig, address: Path) -> list[str]:
-        return [sys.executable, str(program), *start(config, address)[1:]]
+        return [sys.executable, str(program), str(left.pop(config.name, 0)), *start(config, address)[1:]]
 
     patch.setattr(site, "_supernode", hasty)
 

@@ -13,6 +13,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedlease.core.protocols import ClientId
+from fedlease.engines.pulls import Pulls
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +68,13 @@ class Mailbox:
         grid: of the run.
         every: seconds between two looks.
         clock: the time.
+        patience: seconds that one look is waited for, see `Pulls`.
     """
 
     grid: Grid
     every: float = 0.5
     clock: Clock = time
+    patience: float | None = 1.0
 
     def ask(
         self,
@@ -92,7 +95,7 @@ class Mailbox:
             deadline: seconds to wait in all.
             arrived: told of each answer as it comes.
         """
-        asked = Asked(self.grid, dict(questions), kind, group, arrived)
+        asked = Asked(self, dict(questions), kind, group, arrived)
         end = self.clock.monotonic() + deadline
         while asked.waiting() and (left := end - self.clock.monotonic()) > 0:
             asked.send(where(), left)
@@ -107,7 +110,7 @@ class Asked:
     """One question to several clients, while it is open.
 
     Attributes:
-        grid: of the run.
+        mail: to ask by.
         questions: what to send to whom; more may be added, see also `forget`.
         kind, group, arrived: see `Mailbox.ask`.
         answers: what came so far.
@@ -117,7 +120,7 @@ class Asked:
         deaths: how often a client's process died.
     """
 
-    grid: Grid
+    mail: Mailbox
     questions: dict[ClientId, RecordDict]
     kind: str
     group: str = ""
@@ -127,6 +130,9 @@ class Asked:
     latest: dict[ClientId, tuple[str, Address]] = field(default_factory=dict)
     gone: set[ClientId] = field(default_factory=set)
     deaths: dict[ClientId, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._pulls = Pulls(self.mail.grid, self.mail.patience)
 
     def waiting(self) -> list[ClientId]:
         """Whose answer is still open, sorted."""
@@ -160,7 +166,7 @@ class Asked:
             Message(self.questions[client], place.node, self.kind, ttl=ttl, group_id=self.group)
             for client, place in due
         ]
-        for number, (client, place) in zip(self.grid.push_messages(messages), due, strict=False):
+        for number, (client, place) in zip(self.mail.grid.push_messages(messages), due, strict=False):
             if number:  # None where Flower did not take it: it is tried again
                 self.sent[number] = client
                 self.latest[client] = number, place
@@ -169,11 +175,11 @@ class Asked:
     def receive(self) -> None:
         """Take the replies that are there."""
         taken: dict[str, ClientId] = {}
-        for reply in self.grid.pull_messages(list(self.sent)) if self.sent else ():
+        for reply in self._pulls.take(self.sent):
             number = reply.metadata.reply_to_message_id
             client = self.sent.get(number) or taken.get(number)
             if client is None:
-                log.warning("a reply to a message that was not sent is dropped")
+                log.warning("a reply that nobody waits for is dropped")
             elif self._take(client, number, reply):
                 self.sent.pop(number, None)
                 taken[number] = client
@@ -198,6 +204,9 @@ class Asked:
         if code in AWAY:
             self.gone.add(client)
             log.warning("client %s went away: it is asked again when it is back", client)
+        elif code == ErrorCode.MESSAGE_UNAVAILABLE:
+            del self.latest[client]
+            log.warning("of client %s came a part of an answer and no more: it is asked again", client)
         elif code == ErrorCode.CLIENT_APP_CRASHED and self.deaths.get(client, 0) + 1 < CRASHES:
             self.deaths[client] = self.deaths.get(client, 0) + 1
             del self.latest[client]

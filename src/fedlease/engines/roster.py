@@ -54,7 +54,7 @@ class Roster:
     _late: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._asked = Asked(self.mail.grid, {}, HELLO)
+        self._asked = Asked(self.mail, {}, HELLO)
 
     def settled(self) -> dict[ClientId, Address]:
         """Return what `where` does, after nodes that are new have said who they are or had the time to."""
