@@ -86,6 +86,22 @@ def test_what_is_shown_from_start_to_end(
         assert f"{100 * cost(sweep, first) / whole:.0f} %, " in text
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_measuring_the_pace_is_seen(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedlease.cli.sweep.EVERY", 0.0)
+    screen = io.StringIO()
+    shown = SweepScreen(Console(file=screen, force_terminal=terminal, width=160))
+    for done in range(3):
+        shown.pacing(done, 2)
+    shown.stop()
+    text = screen.getvalue()
+    assert text.count("Measuring how long rows take on this machine") == 1
+    if terminal:
+        assert "measuring the pace" in text
+    else:
+        assert text.splitlines()[1:] == ["  measuring the pace: 1 of 2", "  measuring the pace: 2 of 2"]
+
+
 def test_what_is_done_never_falls_when_a_run_ends(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedlease.cli.sweep.EVERY", 0.0)
     screen = io.StringIO()

@@ -141,7 +141,9 @@ def test_the_pace_is_told_by_model() -> None:
 
 def test_every_process_measures_and_the_mean_counts(spec_of: Make, tmp_path: Path) -> None:
     spec = make_spec(spec_of())
-    found = measure([spec], 2, tmp_path / "logs")
+    told: list[tuple[int, int]] = []
+    found = measure([spec], 2, tmp_path / "logs", lambda *far: told.append(far))
+    assert told == [(done, 4) for done in range(5)]  # two groups in two processes
     assert found.costs(spec).keys() == set(product(("tone", "answers"), KINDS))
     assert all(0 < seconds < 10 for seconds in found.seconds.values())
     broken = make_spec(spec_of(model={"name": str(tmp_path), "threads": 1}))

@@ -88,6 +88,8 @@ def test_a_sweep_runs_every_entry_with_the_rate_of_the_best_trial(swept: tuple[S
         assert fedlease.Run(trial.folder(sweep.store)).record["spec"]["data"]["held_out"]
     assert len(silent.pace.seconds) == len(TASKS) * 4
     assert all(seconds > 0 for seconds in silent.pace.seconds.values())
+    whole = sweep.side_by_side * len(TASKS)
+    assert silent.measured == [(done, whole) for done in range(whole + 1)]
     assert sweep.left({}) == 0
 
 

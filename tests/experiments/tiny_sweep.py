@@ -46,6 +46,10 @@ class Silent:
     def __init__(self) -> None:
         self.rates: dict[str, Any] = {}
         self.ended: list[str] = []
+        self.measured: list[tuple[int, int]] = []
+
+    def pacing(self, done: int, whole: int) -> None:
+        self.measured.append((done, whole))
 
     def begin(self, sweep: Sweep) -> None:
         self.pace = sweep.pace

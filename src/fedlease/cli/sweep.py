@@ -23,6 +23,9 @@ EVERY = 60.0
 EARLY = 0.03
 """Up to this share of the work the pace so far says little: starting up is in it."""
 
+PACING = "measuring the pace"
+"""The bar while that goes on."""
+
 
 def hours(seconds: float) -> str:
     """``2 h 05 min``, ``12 min``, ``under a minute``."""
@@ -72,6 +75,21 @@ class SweepScreen:
         """Show a line about what is done before it starts."""
         self._say(text)
 
+    def pacing(self, done: int, whole: int) -> None:
+        """Show how far the measuring is, which takes minutes where texts are written."""
+        if not done:
+            self._say("Measuring how long rows take on this machine, a few batches of every kind.")
+        if self._console.is_terminal:
+            self._bar.start()
+            if PACING not in self._bars:
+                self._bars[PACING] = self._bar.add_task(PACING, total=whole, tail="")
+            self._bar.update(self._bars[PACING], completed=done)
+            if done == whole:
+                self._bar.remove_task(self._bars.pop(PACING))
+        elif done and monotonic() - self._spoke >= EVERY:
+            self._spoke = monotonic()
+            self._say(f"  {PACING}: {done} of {whole}")
+
     def chosen(self, key: str, tuned: Tuned) -> None:
         """Say which learning rate a method takes, and what it was chosen from."""
         scores = ", ".join(
@@ -120,7 +138,7 @@ class SweepScreen:
 
     def stop(self) -> None:
         """Leave the terminal in order."""
-        if self._bars:
+        if self._console.is_terminal:
             self._bar.stop()
 
 

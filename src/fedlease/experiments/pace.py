@@ -92,8 +92,16 @@ def specimens(specs: Iterable[Spec]) -> list[Spec]:
     return found
 
 
-def measure(specs: Sequence[Spec], processes: int, logs: Path) -> Pace:
+def measure(
+    specs: Sequence[Spec], processes: int, logs: Path, tell: Callable[[int, int], None] = lambda *_: None
+) -> Pace:
     """Measure rows of these specs in so many processes at once, as a sweep works.
+
+    Args:
+        specs: see `specimens`.
+        processes: that measure the same, side by side.
+        logs: a folder for what libraries say.
+        tell: told how many groups of clients are measured by now, and of how many.
 
     Raises:
         FedLeaseError: no process could do a few batches; it says why.
@@ -101,14 +109,21 @@ def measure(specs: Sequence[Spec], processes: int, logs: Path) -> Pace:
     found: list[list[Measured]] = []
     said: list[str] = []
     asked = [spec.model_dump(mode="json", exclude_unset=True) for spec in specs]
+    done, whole = 0, processes * sum(len(spec.clients) for spec in specs)
+    tell(done, whole)
     with Pool(logs) as pool:
         for number in range(processes):
             pool.start(f"pace-{number}", {"pace": asked})
         while pool.running:
             event = pool.wait(1.0)
-            if event is not None and "pace" in event.said:
+            if event is None:
+                continue
+            if "measured" in event.said:
+                done += 1
+                tell(done, whole)
+            elif "pace" in event.said:
                 found.append(event.said["pace"])
-            elif event is not None and "error" in event.said:
+            elif "error" in event.said:
                 said.append(str(event.said["error"]))
     if not found:
         raise FedLeaseError(said[0] if said else f"a process failed: see {logs}")
@@ -122,8 +137,8 @@ def measure(specs: Sequence[Spec], processes: int, logs: Path) -> Pace:
     )
 
 
-def measured_here(spec: Spec) -> Measured:
-    """Measure in this process.
+def measured_here(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Measured:
+    """Measure in this process, and tell of each group when it is done.
 
     Texts are written by a model that has been trained a little: one that has not seldom comes to an end.
     """
@@ -142,6 +157,7 @@ def measured_here(spec: Spec) -> Measured:
             "usage": loss,
             "score": _seconds(site.score, model) / test,
         }
+        tell(group)
     return found
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Watcher(Protocol):
     """Whoever shows a sweep to people."""
 
+    def pacing(self, done: int, whole: int) -> None:
+        """Before it starts, ``done`` of ``whole`` measurements of its pace are made."""
+
     def begin(self, sweep: Sweep) -> None:
         """It starts; its pace is measured, where anything is to be done."""
 

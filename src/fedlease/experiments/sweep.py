@@ -138,7 +138,7 @@ class Sweep:
         for spec in {(one.model.name, one.model.threads): one for one in kinds}.values():
             measure_first(spec, Path.cwd(), note_of(watcher))  # once; processes would be in each other's way
         if todo:
-            self.pace = measure(kinds, self.side_by_side, self.store / "logs")
+            self.pace = measure(kinds, self.side_by_side, self.store / "logs", watcher.pacing)
         watcher.begin(self)
         failed = {**self.diverged(), **carry_out(self, watcher), **self.tuning.hopeless()}
         self.write_manifests()

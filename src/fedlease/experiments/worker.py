@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -84,7 +85,8 @@ def main() -> int:
 
     try:
         if "pace" in asked:
-            say({"pace": [measured_here(make_spec(spec)) for spec in asked["pace"]]})
+            tell = partial(_measured, say)
+            say({"pace": [measured_here(make_spec(spec), tell) for spec in asked["pace"]]})
         else:
             costs = {(group, kind): seconds for group, kind, seconds in asked["costs"]}
             do(Path(asked["folder"]), asked["spec"], Path(asked["memory"]), Telling(say, costs), say)
@@ -92,6 +94,10 @@ def main() -> int:
         say({"error": " ".join(str(error).split())})
         return 2
     return 0
+
+
+def _measured(say: Say, group: str) -> None:
+    say({"measured": group})
 
 
 def _end_with_the_input() -> None:
