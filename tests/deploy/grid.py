@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flwr.app import Message
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -48,10 +49,11 @@ class Node:
 
 @dataclass
 class FakeGrid:
-    """Delivers a message when its reply is first looked for, and each reply once."""
+    """Delivers a message when its reply is first looked for, and forgets it then, as Flower does."""
 
     nodes: dict[int, Node] = field(default_factory=dict)
     waiting: dict[str, Message] = field(default_factory=dict)
+    pushed: dict[str, Message] = field(default_factory=dict)
     delivered: list[Message] = field(default_factory=list)
     numbers: Any = field(default_factory=itertools.count)
 
@@ -69,7 +71,7 @@ class FakeGrid:
         for message in messages:
             number = f"message-{next(self.numbers)}"
             message.metadata.__dict__["_message_id"] = number
-            self.waiting[number] = message
+            self.waiting[number] = self.pushed[number] = message
             ids.append(number)
         return ids
 
@@ -77,11 +79,18 @@ class FakeGrid:
         replies = []
         for number in list(message_ids):
             message = self.waiting.get(number)
-            if message is not None and message.metadata.dst_node_id in self.nodes:
+            if message is None:
+                replies.append(unknown(self.pushed[number]))
+            elif message.metadata.dst_node_id in self.nodes:
                 del self.waiting[number]
                 self.delivered.append(message)
                 replies += self.nodes[message.metadata.dst_node_id].handler(message)
         return replies
+
+
+def unknown(question: Message) -> Message:
+    """What Flower gives whoever asks for a reply that it has begun to hand over, or that was lost."""
+    return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "objects are unavailable"), reply_to=question)
 
 
 def mail(grid: FakeGrid, clock: Clock, patience: float | None = None) -> Mailbox:

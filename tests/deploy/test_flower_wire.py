@@ -111,7 +111,7 @@ def test_a_site_that_lost_what_it_held_is_sent_all_of_it(
     assert same("ffa_lora", rest[-1].state, expected[-1].state)
     assert [one.metrics for one in rest] == [one.metrics for one in expected[1:]]
     assert all(not one.traffic.left_out for one in rest)
-    assert "what they hold is gone, so they are sent all of it: b" in caplog.text
+    assert "what client b holds is gone, so it is sent all of it" in caplog.text
     usual, more = expected[1].traffic, rest[0].traffic
     a = 2 * (2 * 50 + 4 * 2)  # both modules' A: rank x inputs in a byte each, and two scales
     assert more.score["b"]["A"] == usual.score["b"]["A"] + a
@@ -126,6 +126,17 @@ def test_a_site_that_lacks_what_it_was_sent_in_full_is_left_out(tmp_path: Path) 
     reason = "says it lacks what it was sent in full"
     assert [(one.client, one.task, one.reason) for one in done.traffic.left_out] == [("b", "train", reason)]
     assert there.sites["b"].asked == 3  # to train, again, and to score
+
+
+def test_a_site_that_lost_what_it_held_is_sent_it_at_once_and_not_after_the_slowest(tmp_path: Path) -> None:
+    there = toys("ffa_lora", tmp_path)
+    engine = there.engine()
+    first = run(engine, "ffa_lora", rounds=1)[-1]
+    (file,) = (tmp_path / "b-held").iterdir()
+    file.write_bytes(b"not what it was")
+    there.sites["a"].faults = {there.sites["a"].asked + 1: silent}  # to its deadline
+    (second,) = run(engine, "ffa_lora", rounds=2, state=first.state, done=1)
+    assert [(one.client, one.task) for one in second.traffic.left_out] == [("a", "train")]
 
 
 def test_what_a_silent_site_may_hold_is_sent_again(tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
-"""A site that dies over sending its answer: Flower waits for the rest, the server for nobody."""
+"""A site that takes long over sending its answer, or dies over it: the server waits for no other's sake."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
+from flwr.app import Message
+from grid import unknown
 from toy import MODULES
 from toys import Toys
 
@@ -28,11 +29,6 @@ def rest() -> Iterator[threading.Event]:
     event.set()
 
 
-def lost(question: Message) -> Message:
-    """What Flower gives once it has waited long enough."""
-    return Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "objects are unavailable"), reply_to=question)
-
-
 def dies(toys: Toys, number: int, rest: threading.Event, back: str = "") -> None:
     """Have a node send a part of its next answer; ``back``: since when it is there again by then."""
     node = toys.grid.nodes[number]
@@ -42,7 +38,7 @@ def dies(toys: Toys, number: int, rest: threading.Event, back: str = "") -> None
         node.handler = answers if back else lambda message: []
         node.since = back or node.since
         assert rest.wait(60)
-        return [lost(question)]
+        return [unknown(question)]  # Flower has waited long enough
 
     node.handler = half
 
@@ -50,6 +46,43 @@ def dies(toys: Toys, number: int, rest: threading.Event, back: str = "") -> None
 def trained(toys: Toys, engine: Any) -> list[str]:
     down = build("fedit", rank=2).init(MODULES, 0).weights
     return list(engine.each("train", to_all(ALL, down, 1)))
+
+
+@pytest.mark.parametrize("question", ["who are you", "train"])
+def test_an_answer_that_takes_long_to_arrive_is_waited_for_and_counts(
+    question: str, tmp_path: Path, rest: threading.Event
+) -> None:
+    toys = Toys("fedit", tmp_path, patience=0.05)
+    engine = toys.engine()
+    if question == "train":
+        assert engine.ids == ALL
+    node, before = toys.grid.nodes[10], len(toys.grid.delivered)
+    answers = node.handler
+
+    def slow(message: Message) -> list[Message]:
+        node.handler = answers
+        assert rest.wait(60)
+        return answers(message)
+
+    node.handler = slow
+    toys.clock.then.append((toys.clock.now + 10, rest.set))  # ten looks later
+    assert sorted(trained(toys, engine)) == [*ALL]
+    assert len(toys.grid.delivered) - before == (4 if question == "train" else 8)  # nobody is asked twice
+    assert toys.clock.now < toys.terms.deadline
+
+
+def test_one_whose_answer_cannot_be_read_is_left_out_alone(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    engine = toys.engine()
+    assert engine.ids == ALL
+
+    def broken(message: Message) -> list[Message]:
+        raise json.JSONDecodeError("Expecting value", "", 0)  # out of Flower's pull_messages
+
+    toys.grid.nodes[10].handler = broken
+    assert trained(toys, engine) == ["b", "c", "d"]
+    (left_out,) = engine.take_traffic().left_out
+    assert (left_out.client, left_out.reason) == ("a", "sent what Flower cannot read")
 
 
 def test_others_are_heard_and_the_deadline_holds(tmp_path: Path, rest: threading.Event) -> None:
@@ -91,7 +124,7 @@ def test_one_whose_answer_was_lost_is_asked_again_where_it_is(question: str, tmp
 
     def loses(message: Message) -> list[Message]:
         node.handler = answers
-        return [lost(message)]
+        return [unknown(message)]
 
     node.handler = loses
     assert sorted(trained(toys, engine)) == [*ALL]
@@ -99,7 +132,7 @@ def test_one_whose_answer_was_lost_is_asked_again_where_it_is(question: str, tmp
 
 
 class Grid:
-    """Raises in the first look, or waits in every one."""
+    """Raises in the first look, or waits in every one, and gives a reply of the message's number."""
 
     def __init__(self, rest: threading.Event | None = None) -> None:
         self.rest, self.looks = rest, 0
@@ -127,5 +160,6 @@ def test_looks_do_not_pile_up_and_nothing_is_lost(
     assert grid.looks == 3
     rest.set()
     pulls.patience = None
-    assert sorted(str(one) for one in pulls.take(["5"]) + pulls.take(["6"])) == ["0", "1", "2", "6"]
-    assert pulls.take([]) == []
+    took = pulls.take(["5"]) + pulls.take(["0", "6"])
+    assert sorted((number, str(reply)) for number, reply in took) == [(n, n) for n in "0126"]
+    assert (pulls.take([]), pulls.take(["0"])) == ([], [])  # what came is not looked for again

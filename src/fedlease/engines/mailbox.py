@@ -42,8 +42,11 @@ class Clock(Protocol):
         """Let time pass."""
 
 
-Arrived = Callable[[ClientId, RecordDict], None]
-"""Who is told of an answer as soon as it is there; what it raises ends the asking."""
+Arrived = Callable[[ClientId, RecordDict], RecordDict | None]
+"""Who is told of an answer as soon as it is there; what it raises ends the asking.
+
+What it returns is another question, which is put to the client in the place of the first; None ends it.
+"""
 
 
 def unheard(client: ClientId, records: RecordDict) -> None:
@@ -175,8 +178,7 @@ class Asked:
     def receive(self) -> None:
         """Take the replies that are there."""
         taken: dict[str, ClientId] = {}
-        for reply in self._pulls.take(self.sent):
-            number = reply.metadata.reply_to_message_id
+        for number, reply in self._pulls.take(self.sent):
             client = self.sent.get(number) or taken.get(number)
             if client is None:
                 log.warning("a reply that nobody waits for is dropped")
@@ -184,24 +186,30 @@ class Asked:
                 self.sent.pop(number, None)
                 taken[number] = client
 
-    def _take(self, client: ClientId, number: str, reply: Message) -> bool:
+    def _take(self, client: ClientId, number: str, reply: Message | None) -> bool:
         """Sort one reply in; tell whether it is the last to its message."""
         newest, place = self.latest.get(client, ("", Address(0)))
         if client not in self.waiting():
             log.warning("client %s answered twice: its first answer counts", client)
-        elif reply.has_error():
+        elif reply is None or reply.has_error():
             if number == newest:
-                self._failed(client, reply.error.code)
+                self._failed(client, None if reply is None else reply.error.code)
         elif number == newest and reply.metadata.src_node_id != place.node:
             log.warning("a reply for client %s from another node is dropped", client)
             return False
         else:
-            self.answers.records[client] = reply.content
-            self.arrived(client, reply.content)
+            instead = self.arrived(client, reply.content)
+            if instead is None:
+                self.answers.records[client] = reply.content
+            else:
+                self.questions[client] = instead
+                self.again(client)
         return True
 
-    def _failed(self, client: ClientId, code: int) -> None:
-        if code in AWAY:
+    def _failed(self, client: ClientId, code: int | None) -> None:
+        if code is None:
+            self.answers.failed[client] = "sent what Flower cannot read"
+        elif code in AWAY:
             self.gone.add(client)
             log.warning("client %s went away: it is asked again when it is back", client)
         elif code == ErrorCode.MESSAGE_UNAVAILABLE:
