@@ -54,6 +54,7 @@ class FakeGrid:
     nodes: dict[int, Node] = field(default_factory=dict)
     waiting: dict[str, Message] = field(default_factory=dict)
     pushed: dict[str, Message] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
     delivered: list[Message] = field(default_factory=list)
     numbers: Any = field(default_factory=itertools.count)
 
@@ -78,13 +79,19 @@ class FakeGrid:
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         replies = []
         for number in list(message_ids):
-            message = self.waiting.get(number)
+            message = self.waiting.pop(number, None)
             if message is None:
-                replies.append(unknown(self.pushed[number]))
+                if number in self.answered:
+                    replies.append(unknown(self.pushed[number]))
             elif message.metadata.dst_node_id in self.nodes:
-                del self.waiting[number]
+                self.answered.add(number)  # while the reply is on its way, and for ever
                 self.delivered.append(message)
-                replies += self.nodes[message.metadata.dst_node_id].handler(message)
+                came = self.nodes[message.metadata.dst_node_id].handler(message)
+                replies += came
+                if not came:
+                    self.answered.discard(number)
+            else:
+                self.waiting[number] = message
         return replies
 
 

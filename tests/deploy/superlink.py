@@ -1,4 +1,4 @@
-"""Flower's own server and Grid in one process, without sockets; and a site that uploads as slowly as is asked."""
+"""Flower's own server and Grid in one process, without sockets, and sites that upload slowly."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class Site(threading.Thread):
         asked: how often it was.
     """
 
-    def __init__(self, link: SuperLink, node: int, answer: Callable[[Message], Message], upload: float) -> None:
+    def __init__(
+        self, link: SuperLink, node: int, answer: Callable[[Message], Message], upload: float
+    ) -> None:
         super().__init__(daemon=True)
         self._link, self._node, self._answer, self._upload = link, Node(node_id=node), answer, upload
         self._end = threading.Event()

@@ -47,7 +47,10 @@ BAD = {
     "dtype": (changed("m.A", torch.ones(2, 4, dtype=torch.float64)), "m.A as float64 2x4, where"),
     "stranger": (changed("x.A", torch.ones(2, 4)), "sent x.A, and the base model has no such module"),
     "extra": (changed("m.extra", torch.ones(2)), "sent m.extra as float32 2, which others did not"),
-    "kind": (changed("m.extra", torch.ones(2).to(torch.float8_e4m3fn)), "sent 'm.extra' as torch.float8_e4m3fn"),
+    "kind": (
+        changed("m.extra", torch.ones(2).to(torch.float8_e4m3fn)),
+        "as torch.float8_e4m3fn, which",
+    ),
     "lacking": (Message({"m.A": torch.ones(2, 4)}, {"examples": 5}), "did not send m.B as float32 3x2"),
     "empty": (Message({}, {"examples": 5}), "did not send m.A"),
     "no fact": (Message(upload().weights), "did not send the fact examples"),

@@ -15,6 +15,7 @@ from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Fact
 from fedlease.deploy import finish
 from fedlease.deploy.agreement import agreement
+from fedlease.deploy.hello import check_hello
 from fedlease.engines.exchange import FINISH
 from fedlease.engines.flower import Flower, Terms
 from fedlease.engines.mailbox import Mailbox
@@ -64,7 +65,7 @@ def serve(spec: Spec, beside: Path, out: Path, mail: Mailbox, observer: Observer
         store.check_free()
     about = {"run": _name(spec, out), "agreement": agreement(spec)}
     exchange = spec.exchange
-    roster = Roster(mail, spec.ids, about, min(HELLO_DEADLINE, exchange.deadline))
+    roster = Roster(mail, spec.ids, about, min(HELLO_DEADLINE, exchange.deadline), check=check_hello)
     if begun:
         roster.must = _must(store.resolved()["clients"])
     roster.gather(math.ceil(exchange.initial_quorum * len(spec.ids)), exchange.deadline)

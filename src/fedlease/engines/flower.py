@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from flwr.app import RecordDict
 
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.progress import Watch, unwatched
@@ -145,16 +146,21 @@ class Flower:
         return answers
 
     def _exchange(self, task: str, version: tuple[int, ...], parcels: Mapping[ClientId, Parcel]) -> Replies:
-        """Send what sites do not hold, then, in the time that is left, all of it to those who lost that."""
-        clock, deadline = self.roster.mail.clock, self.terms.deadline
-        end = clock.monotonic() + deadline
+        """Send what sites do not hold, and all of it to those who say that they lost what they held."""
         came = Replies(Reports(self.watch, task, version[0]), self.terms.strict)
-        first = {c: parcel.full if self.in_full else parcel.sent for c, parcel in parcels.items()}
-        self._ask(task, version, first, deadline, came)
-        if came.lacking:
-            log.warning("what they hold is gone, so they are sent all of it: %s", ", ".join(came.lacking))
-            whole = {client: parcels[client].full for client in came.lacking}
-            self._ask(task, version, whole, max(0.0, end - clock.monotonic()), came)
+
+        def question(client: ClientId, message: Message) -> RecordDict:
+            return to_records(message, self._beside(task, client, version))
+
+        def arrived(client: ClientId, records: RecordDict) -> RecordDict | None:
+            if not came.arrived(client, records):
+                return None
+            log.warning("what client %s holds is gone, so it is sent all of it", client)
+            return question(client, parcels[client].full)
+
+        questions = {c: question(c, p.full if self.in_full else p.sent) for c, p in parcels.items()}
+        mail, where = self.roster.mail, self.roster.where
+        came.fail(mail.ask(questions, where, TASK, str(version[0]), self.terms.deadline, arrived).failed)
         for client, parcel in parcels.items():
             lacked = client in came.lacking
             if lacked:
@@ -163,22 +169,6 @@ class Flower:
                 went = parcel.full if lacked else parcel.sent
                 self.traffic.count(task, client, went, came.messages[client], parcel.full)
         return came
-
-    def _ask(
-        self,
-        task: str,
-        version: tuple[int, ...],
-        down: Mapping[ClientId, Message],
-        deadline: float,
-        came: Replies,
-    ) -> None:
-        """Send each site its message, and add what comes of it in that many seconds."""
-        questions = {
-            client: to_records(message, self._beside(task, client, version))
-            for client, message in down.items()
-        }
-        mail, where = self.roster.mail, self.roster.where
-        came.fail(mail.ask(questions, where, TASK, str(version[0]), deadline, came.arrived).failed)
 
     def _absent(self, task: str, number: int, down: Mapping[ClientId, Message]) -> list[ClientId]:
         """Who was not asked for not being there; once where a round has several tasks."""

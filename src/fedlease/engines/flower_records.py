@@ -18,6 +18,14 @@ FAILED = "failed"
 LACKS = "lacks"
 """Beside an empty answer: the site does not hold what the question refers to, and is to be sent all of it."""
 
+MOST_WORDS = 300
+"""Characters; no more is told of what a site says went wrong."""
+
+
+class FailedError(FedLeaseError):
+    """A site says that it gives no answer, and why."""
+
+
 Beside = Mapping[str, str | int | float]
 """Plain values that go with a message and that no method sees."""
 
@@ -32,6 +40,11 @@ def pack(wired: Wired, beside: Beside) -> RecordDict:
     return RecordDict(
         {"weights": ArrayRecord({"all": array}), "body": body, "beside": ConfigRecord(dict(beside))}
     )
+
+
+def one_line(text: str) -> str:
+    """What a site says, fit for a line of a log and of a record."""
+    return " ".join(text.split())[:MOST_WORDS]
 
 
 def failure(reason: str) -> RecordDict:
@@ -52,7 +65,7 @@ def unpack(records: RecordDict) -> tuple[Wired, dict[str, str | int | float]]:
             if isinstance(value, str | int | float)
         }
         if FAILED in beside:
-            raise FedLeaseError(f"failed: {beside[FAILED]}")
+            raise FailedError(f"failed: {one_line(str(beside[FAILED]))}")
         body, array = records.config_records["body"], records.array_records["weights"]["all"]
         return Wired(bytes(array.data), str(body["facts"]), str(body["digest"])), beside
     except (KeyError, ValueError, TypeError, AttributeError) as error:

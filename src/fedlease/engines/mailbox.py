@@ -210,6 +210,7 @@ class Asked:
         if code is None:
             self.answers.failed[client] = "sent what Flower cannot read"
         elif code in AWAY:
+            del self.latest[client]  # a node that was away for a moment may be there under the same address
             self.gone.add(client)
             log.warning("client %s went away: it is asked again when it is back", client)
         elif code == ErrorCode.MESSAGE_UNAVAILABLE:

@@ -16,7 +16,7 @@ from fedlease.engines.reports import Reports
 
 @dataclass
 class Replies:
-    """Replies to one question, which may be asked a second time of those who lack what it refers to.
+    """Replies to one question, which is asked a second time of those who lack what it refers to.
 
     Attributes:
         reports: told of what sites say beside their answers.
@@ -32,13 +32,13 @@ class Replies:
     reasons: dict[ClientId, str] = field(default_factory=dict)
     lacking: list[ClientId] = field(default_factory=list)
 
-    def arrived(self, client: ClientId, records: RecordDict) -> None:
-        """Read an answer, whatever it is; see `fedlease.engines.mailbox.Arrived`."""
+    def arrived(self, client: ClientId, records: RecordDict) -> bool:
+        """Read an answer, whatever it is; tell whether the client is to be sent all of the question now."""
         try:
             message, beside = from_records(records)
         except FedLeaseError as error:
             self.fail({client: str(error)})
-            return
+            return False
         if LACKS not in beside:
             self.messages[client] = message
             self.reports.tell(client, beside)
@@ -46,6 +46,8 @@ class Replies:
             self.fail({client: "says it lacks what it was sent in full"})
         else:
             self.lacking = sorted((*self.lacking, client))
+            return True
+        return False
 
     def fail(self, failed: Mapping[ClientId, str]) -> None:
         """Note who gave no answer, and why.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from flwr.app import RecordDict
 from fedlease.core.errors import FedLeaseError
 from fedlease.core.protocols import ClientId, Fact, Message
 from fedlease.engines.flower_messages import from_records, to_records
+from fedlease.engines.flower_records import FailedError
 from fedlease.engines.mailbox import Address, Asked, Mailbox
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,14 @@ class Roster:
     two nodes of one name the one that came last counts: a site that moved. So without registered keys
     anybody who reaches the server can be any site.
 
+    Who fails to say who it is, is asked again later; who is turned away, when its node was started again.
+
     Attributes:
         mail: to ask by.
         expected: the names of all sites.
         about: what nodes are told with the question.
         deadline: seconds a node has to say who it is; then nobody waits for it, and it is asked again.
+        check: raises `FedLeaseError` over facts that nothing can be done with.
         must: what sites must say of themselves: client -> fact -> value; ``""`` is for all of them.
         facts: what each site said of itself when it was last asked.
     """
@@ -47,11 +51,13 @@ class Roster:
     expected: Collection[ClientId]
     about: Mapping[str, str | float]
     deadline: float
+    check: Callable[[Mapping[str, Fact]], None] = lambda _: None
     must: dict[ClientId, dict[str, Fact]] = field(default_factory=dict)
     facts: dict[ClientId, dict[str, Fact]] = field(default_factory=dict)
     _known: dict[Address, ClientId | None] = field(default_factory=dict)
     _again: dict[str, float] = field(default_factory=dict)
     _late: set[str] = field(default_factory=set)
+    _why: dict[Address, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._asked = Asked(self.mail, {}, HELLO)
@@ -79,15 +85,15 @@ class Roster:
         """Ask nodes who they are, and take the answers that are there; one that came back is another one."""
         asked, now = self._asked, self.mail.clock.monotonic()
         new = {f"{place.node}@{place.since}": place for place in nodes if place not in self._known}
-        for key in set(asked.questions) - set(new):  # known now, or gone
+        for key in set(self._again) - set(new):  # known now, or gone
             asked.forget(key)
             del self._again[key]
             self._late.discard(key)
         for key in new:
+            if now < self._again.get(key, now):
+                continue
             if key not in asked.questions:
                 asked.questions[key] = to_records(Message(), self.about)
-            elif now < self._again[key]:
-                continue
             else:
                 log.warning("node %s did not say in %g s who it is: it is asked again", key, self.deadline)
                 self._late.add(key)
@@ -96,27 +102,38 @@ class Roster:
         asked.send(new, self.deadline)
         asked.receive()
         for key, place in sorted(new.items()):
+            why = asked.answers.failed.get(key)
             if key in asked.answers.records:
-                self._known[place] = self._introduce(nodes[place], asked.answers.records[key])
-            elif key in asked.answers.failed:
-                self._known[place] = None  # until it is started again
-                log.warning("node %s did not say who it is: it %s", key, asked.answers.failed[key])
+                try:
+                    self._known[place] = self._introduce(nodes[place], asked.answers.records[key])
+                    self._why.pop(place, None)
+                except FailedError as error:
+                    why = str(error)
+                except FedLeaseError as error:
+                    self._known[place], self._why[place] = None, str(error)
+                    log.warning("node %s is turned away: it %s", place.node, error)
+            if why is not None:
+                log.warning("node %s did not say who it is: it %s; it is asked again later", key, why)
+                self._why[place] = why
+                asked.forget(key)
 
-    def _introduce(self, node: Any, records: RecordDict) -> ClientId | None:
-        """Take down what a node says of itself; None for one that is no site of this federation."""
-        try:
-            said, _ = from_records(records)
-            name = str(said.facts.get(NAME, ""))
-            if node.name and node.name != name:
-                raise FedLeaseError(f"says it is {name!r}, and its key is registered for {node.name!r}")
-            if name not in self.expected:
-                raise FedLeaseError(f"says it is {name!r}, which is no client of this federation")
-            for key, value in {**self.must.get("", {}), **self.must.get(name, {})}.items():
-                if said.facts.get(key) != value:
-                    raise FedLeaseError(f"is {name} and has another {key} than the run began with")
-        except FedLeaseError as error:
-            log.warning("node %s is turned away: it %s", node.node_id, error)
-            return None
+    def _introduce(self, node: Any, records: RecordDict) -> ClientId:
+        """Take down what a node says of itself.
+
+        Raises:
+            FailedError: it says that it failed.
+            FedLeaseError: it is no site of this federation, or not as it was; to be read after who it is.
+        """
+        said, _ = from_records(records)
+        name = str(said.facts.get(NAME, ""))
+        if node.name and node.name != name:
+            raise FedLeaseError(f"says it is {name!r}, and its key is registered for {node.name!r}")
+        if name not in self.expected:
+            raise FedLeaseError(f"says it is {name!r}, which is no client of this federation")
+        for key, value in {**self.must.get("", {}), **self.must.get(name, {})}.items():
+            if said.facts.get(key) != value:
+                raise FedLeaseError(f"is {name} and has another {key} than the run began with")
+        self.check(said.facts)
         self.facts[name] = dict(said.facts)
         log.info("site %s is there", name)
         return name
@@ -133,7 +150,8 @@ class Roster:
             clock.sleep(self.mail.every)
         if len(there) < quorum:
             missing = ", ".join(sorted(set(self.expected) - set(there)))
+            said = "".join(f"; node {place.node} {why}" for place, why in sorted(self._why.items(), key=str))
             raise FedLeaseError(
                 f"{len(there)} of {len(self.expected)} sites are there after {deadline:g} s, and {quorum} "
-                f"are needed (exchange.initial_quorum); missing: {missing}"
+                f"are needed (exchange.initial_quorum); missing: {missing}{said}"
             )

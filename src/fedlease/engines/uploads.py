@@ -30,6 +30,12 @@ NORM_FACTOR = 100.0
 LARGEST = 2**53
 """No whole number among the facts is further from 0: methods may count with all of them as floats."""
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+
+COUNTED = frozenset((*_FLOATS, *_WHOLE))
+"""The kinds of numbers that can be counted with; safetensors has others."""
+
 log = logging.getLogger(__name__)
 
 
@@ -114,6 +120,8 @@ class Uploads:
 def _fault_of_values(task: str, up: Message) -> str:
     """What a method could not count with; nothing if all is well."""
     for name, tensor in up.weights.items():
+        if tensor.dtype not in COUNTED:
+            return f"sent {reprlib.repr(name)} as {tensor.dtype}, which no method counts with"
         if not torch.isfinite(tensor).all():
             return f"sent NaN or infinity in {name}; lower training.learning_rate or look at its rows"
     facts: Mapping[str, object] = up.facts  # what a site says they are is not what they need be
