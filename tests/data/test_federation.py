@@ -187,6 +187,10 @@ def test_errors_of_federations_that_make_no_sense(two_files: Source) -> None:
     assert problem(mixed).startswith(
         f"clients 'a' and 'b' read the same rows of {two_files.train} but differ"
     )
+    again = f"{Path(str(two_files.train)).parent}/./{Path(str(two_files.train)).name}"
+    other = Source(text=("label",), label="t", train=again, test=two_files.test)
+    mixed = [ClientPlan("a", two_files, "t", 1, 1), ClientPlan("b", other, "t", 1, 1)]
+    assert "read the same rows of" in problem(mixed)
 
 
 def test_generated_tasks_are_dealt_like_any() -> None:

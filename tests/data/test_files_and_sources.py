@@ -140,6 +140,7 @@ GOOD = '{"said": "a", "where": "b", "kind": 0}\n'
         ("a.jsonl", "", "a.jsonl: has no rows"),
         ("a.jsonl", "\n\n", "a.jsonl: has no rows"),
         ("a.csv", "", "a.csv: has no rows"),
+        ("a.csv", "said,where,said,kind\na,b,c,0\n", "a.csv:1: the header has the column 'said' twice"),
         ("a.csv", "said,where,kind\n", "a.csv: has no rows"),
         ("a.csv", "said,kind\na,1\n", "a.csv:1: no column 'where'; there are: said, kind"),
         ("a.csv", 'said,where,kind\n"x\ny",b,1\na,b\n', "a.csv:4: has 2 cells where the header has 3"),

@@ -116,6 +116,8 @@ def test_a_named_set_that_is_nowhere_says_where_to_put_it(
     assert problem(find("hellaswag")) == (
         "flan/hellaswag/train.jsonl: no such file; name the folder it is under in FEDLEASE_DATA or data.root"
     )
+    with pytest.raises(FedLeaseError, match=r"elsewhere/flan/.*: no such file; name the folder"):
+        load(find("hellaswag"), tmp_path / "elsewhere")
 
 
 def test_names_and_seeds_of_flan_are_all_different() -> None:

@@ -78,6 +78,22 @@ def test_toml_errors_name_the_file(tmp_path: Path) -> None:
         read_spec(tmp_path / "bad.toml")
 
 
+def test_a_mark_of_the_byte_order_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    text = "".join(f'[[clients]]\nname = "{name}"\ndata = "tone"\n' for name in "ab")
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_spec(path).ids == ("a", "b")
+
+
+def test_an_unknown_data_set_is_named_beside_a_generating_client() -> None:
+    clients = [
+        {"name": "a", "prompt": ["q"], "answer": "a", "train": "/rows.jsonl"},
+        {"name": "b", "data": "alpaca"},
+    ]
+    with pytest.raises(FedLeaseError, match="no data set is called 'alpaca'; there are: sst2"):
+        make_spec({"clients": clients})
+
+
 def test_overrides(tmp_path: Path) -> None:
     path = tmp_path / "two.toml"
     path.write_text('[[clients]]\nname="a"\ndata="tone"\n[[clients]]\nname="b"\ndata="answers"\n')

@@ -101,6 +101,9 @@ def test_bad_rows_tokenizers_and_settings(tokenizer: Any, tiny_llama: Path) -> N
     endless = AutoTokenizer.from_pretrained(tiny_llama)
     endless.eos_token = None
     assert "has no end token" in problem(PLAIN, ROWS, endless)
+    with pytest.raises(FedLeaseError, match=r"generation.template has \{input\}, and only \{prompt\} is"):
+        Generation("{prompt} {input}")
+    Generation('{prompt} answers {"a": {}}')  # braces of other kinds are text
     for template in ("no field", "{prompt} and {prompt}", "{instruction}"):
         with pytest.raises(FedLeaseError, match="must be one of alpaca, chat, or a text with"):
             Generation(template)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,13 +75,14 @@ def _check(plans: Sequence[ClientPlan], by_source: Mapping[Source, Sequence[Clie
     seen: dict[tuple[object, ...], Source] = {}
     for source in by_source:
         # Split one way for this client and another way for that, one's test rows would train the other.
-        rows = (source.train, source.hub, source.hub_config, source.train_split, source.generated)
-        first = seen.setdefault((*rows, *source.columns), source)
+        file = os.path.normpath(source.train) if source.train else None
+        rows = (file, source.hub, source.hub_config, source.train_split, source.generated)
+        first = seen.setdefault(rows, source)
         if first != source:
             one, other = (by_source[s][0].name for s in (first, source))
             raise FedLeaseError(
-                f"clients '{one}' and '{other}' read the same rows of {source} but differ in test rows or "
-                "label names; give both the same"
+                f"clients '{one}' and '{other}' read the same rows of {source} but differ in columns, test "
+                "rows or label names; give both the same"
             )
 
 

@@ -110,6 +110,8 @@ def _csv(path: Path, columns: Sequence[str]) -> Rows:
                 continue
             if header is None:
                 header = cells
+                if twice := next((name for name in header if header.count(name) > 1), None):
+                    raise FedLeaseError(f"{place}: the header has the column '{twice}' twice")
                 check_columns(place, columns, header)
                 continue
             if len(cells) != len(header):

@@ -155,7 +155,7 @@ def _paths(source: Source, root: Path | None) -> list[Path]:
 @lru_cache(maxsize=64)
 def _load(source: Source, root: Path | None, stamps: tuple[Stamp, ...]) -> Table:
     if stamps:
-        return _from_files(source, root, _paths(source, root))
+        return _from_files(source, _paths(source, root))
     if source.hub:
         return _from_hub(source, source.hub)
     assert source.generated is not None  # Source refuses to be without any place
@@ -163,8 +163,9 @@ def _load(source: Source, root: Path | None, stamps: tuple[Stamp, ...]) -> Table
     return Table(train, test, generated.labels(source.generated), f"generated task {source.generated}")
 
 
-def _from_files(source: Source, root: Path | None, paths: list[Path]) -> Table:
-    if root is None and source.generates and not paths[0].is_absolute() and not paths[0].exists():
+def _from_files(source: Source, paths: list[Path]) -> Table:
+    beneath = source.train is not None and not Path(source.train).is_absolute()
+    if source.generates and beneath and not paths[0].exists():
         raise FedLeaseError(
             f"{paths[0]}: no such file; name the folder it is under in FEDLEASE_DATA or data.root"
         )

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from fedlease.core.errors import FedLeaseError
-from fedlease.data.catalog import CATALOG
+from fedlease.data.catalog import CATALOG, find
 from fedlease.data.splits import SPLITS, Quantity, Split
 from fedlease.tasks import TASKS
 
@@ -154,8 +154,12 @@ class ClientSpec(Table):
         task = TASKS[self.task]
         if place == "data":
             for name in self.names:
-                if name in CATALOG and CATALOG[name].generates != ("prompt" in task.columns):
-                    rows = "prompts and answers" if CATALOG[name].generates else "texts and labels"
+                try:
+                    source = find(name)
+                except FedLeaseError as error:
+                    raise ValueError(str(error)) from error
+                if source.generates != ("prompt" in task.columns):
+                    rows = "prompts and answers" if source.generates else "texts and labels"
                     raise ValueError(f"{name} has {rows}, and the client's task is {self.task}")
             return
         try:

@@ -171,7 +171,7 @@ def read_spec(path: Path, overrides: Iterable[str] = ()) -> Spec:
         FedLeaseError: the file cannot be read, is not TOML, or says something that cannot be.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FedLeaseError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

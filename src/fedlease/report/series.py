@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ def series(entries: Sequence[Entry]) -> list[Series]:
         for run in runs:
             other = seeds.setdefault(run.record["seed"], run)
             if other is not run:
-                both = f"{other.folder} and {run.folder}"
+                both = f"{os.path.normpath(other.folder)} and {os.path.normpath(run.folder)}"
                 raise FedLeaseError(f"{both} are the same run of {row} with the same seed: name one of them")
     return [Series(row, section, tuple(runs)) for (row, section), runs in found.items()]
 
@@ -118,7 +119,7 @@ def one_run(entries: Sequence[Entry], usable: Callable[[Entry], bool], needed: s
     if not found:
         raise FedLeaseError(f"{needed} is needed; none of the runs given is one")
     if len(found) > 1:
-        names = ", ".join(str(one.runs[0].folder) for one in found)
+        names = ", ".join(os.path.normpath(one.runs[0].folder) for one in found)
         raise FedLeaseError(
             f"one run is drawn, and {len(found)} different ones could be: name one of {names}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from fedlease.core.errors import FedLeaseError
@@ -30,12 +31,18 @@ class Rendered(NamedTuple):
 
 
 def check(template: str) -> None:
-    """Raise a FedLeaseError where a template has no place, or several, for the prompt."""
+    """Raise a FedLeaseError where a template has no place, or several, for the prompt, or other fields."""
     text = NAMED.get(template, template)
     if template != CHAT and text.count(FIELD) != 1:
         known = ", ".join((*NAMED, CHAT))
         raise FedLeaseError(
             f"generation.template is {template!r}: it must be one of {known}, or a text with {FIELD} once"
+        )
+    others = [field for field in re.findall(r"\{\w+\}", text) if field != FIELD]
+    if others:
+        raise FedLeaseError(
+            f"generation.template has {others[0]}, and only {FIELD} is filled in: a client's prompt may name "
+            "several columns"
         )
 
 
