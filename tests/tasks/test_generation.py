@@ -14,7 +14,7 @@ from fedlease.tasks.base import Encoded, Example, Task
 from fedlease.tasks.batching import TOKENS
 from fedlease.tasks.generation import IGNORED, Generation, answer_logits
 from fedlease.tasks.inference import Inference, Step
-from fedlease.tasks.templates import ALPACA
+from fedlease.tasks.templates import ALPACA, render
 
 ROWS = [
     Example(("Add 1 and 2.",), answer="3"),
@@ -129,6 +129,10 @@ def test_the_tokenizers_chat_template(tiny_llama: Path) -> None:
     said = tokenizer.decode(encoded.input_ids[0])
     assert said.startswith("<system>Brief.\n<user>Hi\n<assistant>Ho\n<user>xxx")
     assert said.endswith("xxx\n<assistant>Ha</s>")
+    short = Example(("Hi", "Ho", "a"), answer="b", roles=("user", "assistant", "user"))  # as in <assistant>
+    assert render("chat", short, tokenizer) == ("<user>Hi\n<assistant>Ho\n<user>", "a", "\n<assistant>")
+    tokenizer.chat_template = tokenizer.chat_template.replace("m.content", "m.content | trim")
+    assert render("chat", Example((" a ",), answer="b"), tokenizer) == ("<user>", "a", "\n<assistant>")
     refused = Example(("x",), answer="y", roles=("tool",))
     assert "the tokenizer's chat template refuses the messages: no tools" in problem(
         task, [refused], tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fedlease.core.errors import FedLeaseError
@@ -20,6 +21,9 @@ ALPACA = (
 NAMED = {"alpaca": ALPACA}
 CHAT = "chat"
 """The template of the tokenizer."""
+
+MARK = "\u2063the last message\u2063"
+"""Stands for the last message where its place is looked for: that itself may be a word of the template."""
 
 
 class Rendered(NamedTuple):
@@ -70,10 +74,17 @@ def _as_chat(example: Example, tokenizer: Any) -> Rendered:
     texts, roles = example.texts, example.roles
     if not roles:
         texts, roles = ("\n\n".join(texts),), ("user",)
+    whole, marked = (_chat(tokenizer, roles, (*texts[:-1], last)) for last in (texts[-1], MARK))
+    head, _, tail = marked.partition(MARK)
+    for body in (texts[-1], texts[-1].strip()):
+        if whole == head + body + tail:
+            return Rendered(head, body, tail)
+    return Rendered("", whole, "")  # the template changes what it is given
+
+
+def _chat(tokenizer: Any, roles: Sequence[str], texts: Sequence[str]) -> str:
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     try:
-        whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # templates are programs of their own and raise what they like
         raise FedLeaseError(f"the tokenizer's chat template refuses the messages: {error}") from error
-    head, body, tail = whole.rpartition(texts[-1])
-    return Rendered(head, body, tail) if body else Rendered("", whole, "")
