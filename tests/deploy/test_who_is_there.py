@@ -103,6 +103,20 @@ def test_a_node_that_failed_to_say_who_it_is_is_asked_again(tmp_path: Path) -> N
     node.handler = answers
     toys.clock.sleep(29.0)
     assert engine.ids == ("a", "b", "c", "d")
+    del toys.grid.nodes[13]
+    with pytest.raises(FedLeaseError, match=r"missing: d$"):  # nothing stands against the others any more
+        engine.roster.gather(4, 10.0)
+
+
+def test_what_stood_against_a_node_is_gone_with_it(tmp_path: Path) -> None:
+    toys = Toys("fedit", tmp_path)
+    toys.sites["d"].name = "stranger"
+    engine = toys.engine()
+    with pytest.raises(FedLeaseError, match="missing: d; node 13 says it is 'stranger', which is no client"):
+        engine.roster.gather(4, 10.0)
+    del toys.grid.nodes[13]
+    with pytest.raises(FedLeaseError, match=r"missing: d$"):
+        engine.roster.gather(4, 10.0)
 
 
 def test_who_says_nothing_of_use_of_itself_is_turned_away(

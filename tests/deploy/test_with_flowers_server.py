@@ -27,9 +27,11 @@ def sites(*uploads: float) -> Iterator[tuple[SuperLink, list[Site]]]:
     made = [Site(link, node, doubled, upload) for node, upload in zip(link.nodes, uploads, strict=True)]
     for site in made:
         site.start()
-    yield link, made
-    for site in made:
-        site.end()
+    try:
+        yield link, made
+    finally:
+        for site in made:
+            site.end()
 
 
 def asked(link: SuperLink, patience: float | None, deadline: float) -> Answers:

@@ -60,14 +60,11 @@ def test_batches_and_texts(base: Base, mixture: Any, flan: Path) -> None:
         written = TASK.write(mixture, encoded, at_once, end)
         with mixture.disable_adapter():
             plain, _ = answer_logits(mixture, TASK.collate(encoded, [0], base.pad_id))
-        direct = [_written(mixture, ids[:start], base.pad_id) for ids, start in _prompts(encoded)]
+        prompts = [ids[:start] for ids, start in zip(encoded.input_ids, encoded.labels, strict=True)]
+        direct = [_written(mixture, prompt, base.pad_id) for prompt in prompts]
     assert float((together - alone).abs().max() / alone.abs().max()) < 1e-5
     assert written == [ids[: ids.index(end)] if end in ids else ids for ids in direct]
     assert float((alone[: len(plain)] - plain).abs().max()) > 1  # the mixture counts
-
-
-def _prompts(encoded: Any) -> list[tuple[list[int], int]]:
-    return list(zip(encoded.input_ids, encoded.labels, strict=True))
 
 
 def _written(model: Any, prompt: list[int], pad: int) -> list[int]:

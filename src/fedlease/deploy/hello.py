@@ -12,7 +12,7 @@ MOST_LABELS = 1000
 """Every site makes a head as large as the largest that one of them asks for."""
 
 LONGEST = 200
-"""Characters of a label, a hash or a path."""
+"""Characters of a label or a hash."""
 
 
 def check_hello(said: Mapping[str, Fact]) -> None:
@@ -21,19 +21,30 @@ def check_hello(said: Mapping[str, Fact]) -> None:
     Raises:
         FedLeaseError: it is not; to be read after who said it.
     """
-    for key in ("train_rows", "test_rows"):
-        if not isinstance(count := said.get(key), int) or count < 0:
+    fits = {
+        "train_rows": _is_count,
+        "test_rows": _is_count,
+        "shared_test_rows": lambda value: isinstance(value, bool | int),
+        "rows": _is_short,
+        "model": _is_short,
+        "labels": _are_labels,
+    }
+    for key, fit in fits.items():
+        if not fit(said.get(key)):
             raise FedLeaseError(f"says nothing of use about its {key}")
-    if not isinstance(said.get("shared_test_rows"), bool | int):
-        raise FedLeaseError("says nothing of use about its shared_test_rows")
-    for key in ("rows", "model"):
-        if not isinstance(text := said.get(key), str) or len(text) > LONGEST:
-            raise FedLeaseError(f"says nothing of use about its {key}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST
+
+
+def _are_labels(value: object) -> bool:
     try:
-        labels = json.loads(str(said.get("labels")))
-    except (ValueError, RecursionError) as error:
-        raise FedLeaseError("says nothing of use about its labels") from error
-    if not isinstance(labels, list) or not all(isinstance(one, str) for one in labels):
-        raise FedLeaseError("says nothing of use about its labels")
-    if len(labels) > MOST_LABELS or any(len(one) > LONGEST for one in labels):
-        raise FedLeaseError(f"has more than {MOST_LABELS} labels, or one of more than {LONGEST} characters")
+        labels = json.loads(str(value))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(labels, list) and len(labels) <= MOST_LABELS and all(map(_is_short, labels))

@@ -45,6 +45,10 @@ class Roster:
         check: raises `FedLeaseError` over facts that nothing can be done with.
         must: what sites must say of themselves: client -> fact -> value; ``""`` is for all of them.
         facts: what each site said of itself when it was last asked.
+        _known: who is where; None for a node that was turned away.
+        _again: when a node that is not known is asked next.
+        _late: who had its time to answer, so that `settled` waits no longer.
+        _why: what stands against nodes that are there and that are no site of ours by now.
     """
 
     mail: Mailbox
@@ -85,6 +89,7 @@ class Roster:
         """Ask nodes who they are, and take the answers that are there; one that came back is another one."""
         asked, now = self._asked, self.mail.clock.monotonic()
         new = {f"{place.node}@{place.since}": place for place in nodes if place not in self._known}
+        self._why = {place: why for place, why in self._why.items() if place in nodes}
         for key in set(self._again) - set(new):  # known now, or gone
             asked.forget(key)
             del self._again[key]

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -85,8 +84,8 @@ def main() -> int:
 
     try:
         if "pace" in asked:
-            tell = partial(_measured, say)
-            say({"pace": [measured_here(make_spec(spec), tell) for spec in asked["pace"]]})
+            specs = [make_spec(spec) for spec in asked["pace"]]
+            say({"pace": [measured_here(spec, lambda group: say({"measured": group})) for spec in specs]})
         else:
             costs = {(group, kind): seconds for group, kind, seconds in asked["costs"]}
             do(Path(asked["folder"]), asked["spec"], Path(asked["memory"]), Telling(say, costs), say)
@@ -94,10 +93,6 @@ def main() -> int:
         say({"error": " ".join(str(error).split())})
         return 2
     return 0
-
-
-def _measured(say: Say, group: str) -> None:
-    say({"measured": group})
 
 
 def _end_with_the_input() -> None:
